@@ -1,0 +1,131 @@
+"""How the socket shell waits and writes: threads here, greenlets elsewhere, the same connection code over both.
+
+A runtime is five small operations. `connection.Connection` uses nothing else that can block, so a Locust worker may
+hand it greenlets while the orchestrator stays with ordinary threads.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Stream(Protocol):
+    """A connected TCP stream.
+
+    `recv` gives b"" at the end of the stream. `close` may be called from anywhere, any number of times, and wakes a
+    `recv` or `sendall` that waits elsewhere (they then raise OSError or see the end of the stream).
+    """
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """Limit each later recv/sendall; over it they raise TimeoutError. None: no limit."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Parker(Protocol):
+    """One wait of one caller. An unpark that comes before the park is remembered."""
+
+    def park(self, timeout: float | None = None) -> bool:
+        """Wait for `unpark`: True if it came, False after `timeout` seconds (and one may park again)."""
+        ...
+
+    def unpark(self) -> None:
+        """Let the parked one go on. From any thread or greenlet; more than once is once; never blocks."""
+        ...
+
+
+class Lock(Protocol):
+    def acquire(self, blocking: bool = True) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class Runtime(Protocol):
+    def dial(self, host: str, port: int, timeout: float) -> Stream:
+        """A connected stream with TCP_NODELAY and the timeout `timeout`, or OSError."""
+        ...
+
+    def spawn(self, fn: Callable[[], None], name: str) -> None:
+        """Run `fn` beside the caller; it must not keep the process alive."""
+        ...
+
+    def parker(self) -> Parker: ...
+
+    def lock(self) -> Lock: ...
+
+    def writer(self, flush: Callable[[], None]) -> Callable[[], None]:
+        """The function a caller calls after it queued a frame; it sees to it that `flush` runs soon after.
+
+        `flush` sends all that is queued, may block, never raises, and tolerates being run twice at once (the second
+        returns at once and its frames go with the first). Threads run it in the caller. Greenlets should run it in
+        one greenlet of its own, after every caller that can run now has queued its frame: that makes one send of many.
+        """
+        ...
+
+
+class _SocketStream:
+    __slots__ = ("_socket", "recv", "sendall", "settimeout")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.sendall: Callable[[bytes], None] = sock.sendall
+        self.settimeout: Callable[[float | None], None] = sock.settimeout
+
+    def close(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # close() alone leaves another thread's recv() waiting
+        except OSError:
+            pass  # never connected, or already gone
+        self._socket.close()
+
+
+class _LockParker:
+    """A bare lock, held while nobody has unparked: a tenth of the cost of an Event."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def park(self, timeout: float | None = None) -> bool:
+        return self._lock.acquire(True, -1 if timeout is None else max(timeout, 0.0))
+
+    def unpark(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # unparked before
+
+
+class ThreadRuntime:
+    """The standard library's sockets and threads."""
+
+    def dial(self, host: str, port: int, timeout: float) -> Stream:
+        sock = socket.create_connection((host, port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _SocketStream(sock)
+
+    def spawn(self, fn: Callable[[], None], name: str) -> None:
+        threading.Thread(target=fn, name=name, daemon=True).start()
+
+    def parker(self) -> Parker:
+        return _LockParker()
+
+    def lock(self) -> Lock:
+        return threading.Lock()
+
+    def writer(self, flush: Callable[[], None]) -> Callable[[], None]:
+        return flush
+
+
+THREADS: Runtime = ThreadRuntime()
