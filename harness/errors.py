@@ -1,0 +1,169 @@
+"""Every error a person can meet, in one tree.
+
+An error carries fields and reads as one line: ``node: operation: cause; remedy``. ``exit_code`` is what the
+command line exits with when the error ends a run (docs/scenario.md has the table of exit codes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class HarnessError(Exception):
+    """Base of all errors. Fields are plain strings, empty where they say nothing."""
+
+    exit_code = 3
+
+    def __init__(self, operation: str, cause: str = "", remedy: str = "", *, node: str = "") -> None:
+        super().__init__(operation, cause, remedy, node)
+        self.operation = operation
+        self.cause = cause
+        self.remedy = remedy
+        self.node = node
+
+    def __str__(self) -> str:
+        told = ": ".join(part for part in (self.node, self.operation, self.cause) if part)
+        line = f"{told}; {self.remedy}" if self.remedy else told
+        return " ".join(line.split())
+
+
+# --- what a person typed ------------------------------------------------------------------------------------------
+
+
+class UsageError(HarnessError):
+    """Something on the command line cannot be meant."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a scenario file, at a 1-based line and column."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class ScenarioError(HarnessError):
+    """A scenario that cannot be run; carries every mistake found, in file order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = str(self.problems[0]) if self.problems else "invalid scenario"
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        super().__init__(first + more)
+
+
+class RunNotFound(HarnessError):
+    """No such run folder, or what is in it is not a run."""
+
+    exit_code = 2
+
+
+# --- the ground a run stands on -----------------------------------------------------------------------------------
+
+
+class EnvironmentProblem(HarnessError):
+    """The machine, the engine or the cluster cannot carry the run."""
+
+    exit_code = 4
+
+
+class EngineUnreachable(EnvironmentProblem):
+    """No container engine answered."""
+
+
+class ImageMissing(EnvironmentProblem):
+    """An image is neither local, nor can it be pulled or bootstrapped."""
+
+
+class ClusterNotFormed(EnvironmentProblem):
+    """The nodes did not become one cluster in time."""
+
+
+class FaultUnsupported(EnvironmentProblem):
+    """This kernel or engine cannot do the fault the scenario asks for."""
+
+
+class HelperFailed(EnvironmentProblem):
+    """A command in a node's helper container failed."""
+
+
+class LoadFailed(EnvironmentProblem):
+    """The Locust children could not be started or went away."""
+
+
+class DiskFull(EnvironmentProblem):
+    """The run folder cannot be written any more."""
+
+
+class Interrupted(HarnessError):
+    """Ended by a signal; the run heals, writes and removes before it exits with 128 + signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted", f"signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+# --- terms and distribution ---------------------------------------------------------------------------------------
+
+
+class DecodeError(HarnessError):
+    """Bytes that are no term (or no message). ``offset`` into the input; ``tag`` is the byte met there or None."""
+
+    def __init__(self, cause: str, offset: int = 0, tag: int | None = None) -> None:
+        where = f"at offset {offset}" + ("" if tag is None else f", tag {tag}")
+        super().__init__("decode", f"{cause} {where}")
+        self.offset = offset
+        self.tag = tag
+
+
+class EncodeError(HarnessError):
+    """A Python value that has no Erlang counterpart."""
+
+
+class DistError(EnvironmentProblem):
+    """Something went wrong between us and an Erlang node."""
+
+
+class NotSent(DistError):
+    """Nothing left this process: the operation certainly did not happen."""
+
+
+class NoSuchNode(NotSent):
+    """EPMD answered and does not know the name."""
+
+
+class HandshakeRefused(NotSent):
+    """The peer would not talk to us. ``reason``: ``cookie``, ``not_allowed``, ``alive``, ``nok``."""
+
+    def __init__(
+        self, operation: str, reason: str, cause: str = "", remedy: str = "", *, node: str = ""
+    ) -> None:
+        super().__init__(operation, cause or reason, remedy, node=node)
+        self.reason = reason
+
+
+class ConnectionLost(DistError):
+    """The connection ended after bytes may have left: the outcome is unknown."""
+
+
+class CallTimeout(DistError):
+    """No answer in time: the outcome is unknown, a blocked call may still take effect later."""
+
+
+class RemoteError(DistError):
+    """The remote side raised. ``klass`` is ``error``, ``exit``, ``throw`` or ``badrpc``; ``reason`` is a term."""
+
+    def __init__(self, operation: str, klass: str, reason: object, *, node: str = "") -> None:
+        super().__init__(operation, f"{klass}: {reason!r}", node=node)
+        self.klass = klass
+        self.reason = reason

@@ -1,0 +1,349 @@
+"""A scenario as its author wrote it: frozen pydantic models with units already read.
+
+Durations are seconds (float), rates are per second (float), sizes are bytes (int). Unknown keys are errors. How YAML
+becomes these models, with positions for every mistake, is ``harness.scenario.load``; what a run does with them is
+``harness.scenario.plan``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+
+
+def duration(text: object) -> object:
+    """``10s``, ``250ms``, ``1m30s`` -> seconds. A bare number has no unit and is refused (0 is 0 in any unit)."""
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise ValueError("a duration is written like 10s, 250ms or 2m")
+    if isinstance(text, int | float):
+        if text == 0:
+            return 0.0
+        raise ValueError(f"a duration needs a unit: {text}s?")
+    parts = re.findall(_NUMBER + r"\s*(us|ms|min|s|m|h)", text)
+    if not parts or re.sub(_NUMBER + r"\s*(us|ms|min|s|m|h)", "", text).strip():
+        raise ValueError(f"{text!r} is no duration; write 10s, 250ms or 2m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def rate(text: object) -> object:
+    """``400/s``, ``30/m`` -> per second."""
+    match = re.fullmatch(_NUMBER + r"\s*/\s*(s|m|min|h)", str(text).strip())
+    if not match or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is no rate; write 400/s or 30/m")
+    return float(match[1]) / _UNITS[match[2]]
+
+
+def size(text: object) -> object:
+    """``512MiB``, ``1kB``, ``100B`` -> bytes."""
+    match = re.fullmatch(_NUMBER + r"\s*([KMG]i?B|B)", str(text).strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is no size; write 100B, 4KiB or 512MiB")
+    return int(float(match[1]) * _SIZES[match[2].lower()])
+
+
+Duration = Annotated[float, BeforeValidator(duration), Field(ge=0)]
+Rate = Annotated[float, BeforeValidator(rate), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
+Context = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]
+Storage = Literal["ram_copies", "disc_copies", "disc_only_copies"]
+Otp = Literal[25, 26, 27, 28]
+
+
+class Model(BaseModel):
+    """Base of all scenario models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- cluster ------------------------------------------------------------------------------------------------------
+
+
+class OtpImage(Model):
+    """Our example node, built from erlang/node on this OTP release, or on a base image of one's own."""
+
+    otp: Otp = 27
+    base: str = ""
+
+
+class Health(Model):
+    """How a foreign node says that it is ready: an RPC and what it returns."""
+
+    module: str
+    function: str
+    args: tuple[Any, ...] = ()
+    returns: Any = Field(default=True)
+
+
+class NodeOptions(Model):
+    """What one node has of its own; what is not given here comes from ``cluster``."""
+
+    image: OtpImage | str | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    memory: Size | None = None
+
+
+class Kernel(Model):
+    """Kernel parameters of every node; they are read back after the start."""
+
+    net_ticktime: int = Field(default=8, ge=1, description="seconds")
+    net_tickintensity: int = Field(default=4, ge=4, le=1000)
+    prevent_overlapping_partitions: bool = True
+    net_setuptime: int | None = Field(default=None, ge=1, le=120, description="seconds")
+
+
+class Table(Model):
+    """A table the harness creates: where its copies live."""
+
+    ram_copies: Literal["all"] | tuple[str, ...] = ()
+    disc_copies: Literal["all"] | tuple[str, ...] = ()
+    disc_only_copies: Literal["all"] | tuple[str, ...] = ()
+    majority: bool = False
+
+
+class Mnesia(Model):
+    tables: dict[str, Table] = Field(default_factory=dict)
+    observe: tuple[str, ...] = Field(
+        default=(), description="a release's own tables: compared, never written"
+    )
+
+
+class Cluster(Model):
+    nodes: int | tuple[str, ...] | dict[str, NodeOptions] = 3
+    image: OtpImage | str = OtpImage()
+    cookie: SecretStr = SecretStr("")
+    kernel: Kernel = Kernel()
+    mnesia: Mnesia | None = None
+    node_name: str = "{node}@{host}"
+    domain: str = Field(
+        default="", description="appended to every host name; with a dot the nodes use long names"
+    )
+    command: tuple[str, ...] | str | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    health: Health | None = None
+    memory: Size = 512 * 1024**2
+    ready_within: Duration = 60.0
+
+
+# --- load ---------------------------------------------------------------------------------------------------------
+
+
+class RpcCall(Model):
+    module: str
+    function: str
+    args: tuple[Any, ...] = ()
+    timeout: Duration = 5.0
+
+
+class TableOperation(Model):
+    table: str
+    context: Context = "transaction"
+
+
+class UpdateOperation(TableOperation):
+    keys: int = Field(default=100, ge=1, le=1_000_000)
+
+
+class Operation(Model):
+    """One kind of request and how often it is picked. Exactly one of rpc, write, read, update."""
+
+    rpc: RpcCall | None = None
+    write: TableOperation | None = None
+    read: TableOperation | None = None
+    update: UpdateOperation | None = None
+    weight: int = Field(default=1, ge=1)
+    on: tuple[str, ...] = ()
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Operation:
+        if sum(getattr(self, kind) is not None for kind in ("rpc", "write", "read", "update")) != 1:
+            raise ValueError("an operation is exactly one of rpc, write, read, update")
+        return self
+
+
+class Load(Model):
+    workers: int = Field(default=1, ge=1, le=64)
+    users: int = Field(default=10, ge=1, le=100_000)
+    rate: Rate | None = None
+    operations: tuple[Operation, ...] = ()
+    locustfile: str | None = None
+    timeout: Duration = Field(default=10.0, description="after which an operation without answer is unknown")
+    value_size: Size = 100
+    max_rows: int = Field(
+        default=1_000_000, ge=1, description="rows inserted per table; then writes are dropped"
+    )
+    ramp: Duration = 0.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Load:
+        if bool(self.operations) == bool(self.locustfile):
+            raise ValueError("load needs either operations or a locustfile")
+        return self
+
+
+# --- timeline -----------------------------------------------------------------------------------------------------
+
+
+class Action(Model):
+    """What a step does. A new fault is one subclass here, listed in ACTIONS, and one file in harness/faults."""
+
+    kind: ClassVar[str]
+    lasting: ClassVar[bool] = True  # has a begin and an end (heal); others act once
+
+    def nodes_named(self) -> tuple[str, ...]:
+        """Every node the action names, for the check that they exist."""
+        return ()
+
+
+class Partition(Action):
+    """Cut the groups from each other; a node in no group stays connected with everyone."""
+
+    kind: ClassVar[str] = "partition"
+    groups: tuple[tuple[str, ...], ...] = Field(min_length=2)
+
+    def nodes_named(self) -> tuple[str, ...]:
+        return tuple(node for group in self.groups for node in group)
+
+
+class Kill(Action):
+    """SIGKILL; started again when the step ends."""
+
+    kind: ClassVar[str] = "kill"
+    nodes: tuple[str, ...] = Field(min_length=1)
+
+    def nodes_named(self) -> tuple[str, ...]:
+        return self.nodes
+
+
+class Pause(Action):
+    """Freeze every process of the node (cgroup freezer); thawed when the step ends."""
+
+    kind: ClassVar[str] = "pause"
+    nodes: tuple[str, ...] = Field(min_length=1)
+
+    def nodes_named(self) -> tuple[str, ...]:
+        return self.nodes
+
+
+class Recover(Action):
+    """Merge what a cut left apart; the writes that this discards are listed."""
+
+    kind: ClassVar[str] = "recover"
+    lasting: ClassVar[bool] = False
+    mnesia: Literal["restart_minority", "master_nodes"] = "restart_minority"
+    masters: tuple[str, ...] = Field(
+        default=(), description="for master_nodes: whose copy wins; default: majority"
+    )
+
+    def nodes_named(self) -> tuple[str, ...]:
+        return self.masters
+
+
+class Rpc(Action, RpcCall):
+    """Call a function on nodes: one's own recovery, or anything else."""
+
+    kind: ClassVar[str] = "rpc"
+    lasting: ClassVar[bool] = False
+    on: Literal["all"] | tuple[str, ...] = "all"
+    returns: Any = None
+
+    def nodes_named(self) -> tuple[str, ...]:
+        return () if self.on == "all" else tuple(self.on)
+
+
+ACTIONS: dict[str, type[Action]] = {action.kind: action for action in (Partition, Kill, Pause, Recover, Rpc)}
+
+
+class Until(Model):
+    """End a step at an event instead of after a time: ``until: detected`` is short for ``{event: detected}``.
+
+    ``detected``: every node the fault concerns has seen it; otherwise the name of an observation (nodedown,
+    mnesia_down, ...), on ``node`` where given. ``timeout`` ends the step anyway.
+    """
+
+    event: str
+    node: str = ""
+    timeout: Duration = 120.0
+
+
+class Step(Model):
+    """Schedule keys and exactly one action (or ``sequence`` / ``parallel`` of steps).
+
+    In YAML the action stands under its own name: ``{at: 10s, for: 20s, partition: {groups: [...]}}``.
+    """
+
+    name: str = ""
+    at: Duration | None = None
+    after: str | None = None
+    for_: Duration | None = Field(default=None, alias="for")
+    until: Until | None = None
+    every: Duration | None = None
+    times: int | None = Field(default=None, ge=1, le=10_000)
+    spread: Duration = 0.0
+    partition: Partition | None = None
+    kill: Kill | None = None
+    pause: Pause | None = None
+    recover: Recover | None = None
+    rpc: Rpc | None = None
+    sequence: tuple[Step, ...] | None = None
+    parallel: tuple[Step, ...] | None = None
+
+    @property
+    def action(self) -> Action | None:
+        """The one action, None for a step that holds steps."""
+        return next((a for kind in ACTIONS if (a := getattr(self, kind)) is not None), None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_until(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("until"), str):
+            return {**data, "until": {"event": data["until"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Step:
+        held = [kind for kind in (*ACTIONS, "sequence", "parallel") if getattr(self, kind) is not None]
+        if len(held) != 1:
+            raise ValueError(f"a step is exactly one of {', '.join((*ACTIONS, 'sequence', 'parallel'))}")
+        return self
+
+
+# --- expectations -------------------------------------------------------------------------------------------------
+
+
+class Limit(Model):
+    """Long form of an expectation. ``limit`` is an upper bound, ``min`` a lower one; seconds, ratios or counts."""
+
+    limit: float | None = None
+    min: float | None = None
+    phase: str = ""
+    severity: Literal["fail", "warn"] = "fail"
+    off: bool = False
+
+
+class ExpectedRpc(RpcCall):
+    returns: Any = True
+    on: Literal["all", "any"] | tuple[str, ...] = "all"
+
+
+class Scenario(Model):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    description: str = ""
+    seed: int = 0
+    cluster: Cluster
+    setup: tuple[RpcCall, ...] = ()
+    load: Load
+    timeline: tuple[Step, ...] = ()
+    duration: Duration
+    quiesce: Duration = Field(
+        default=30.0, description="how long the cluster may take to converge after load"
+    )
+    expect: dict[str, Any] = Field(default_factory=dict)
+    expect_failure: tuple[str, ...] = ()
