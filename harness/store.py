@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import history
 from harness.errors import DiskFull, HarnessError, RunNotFound
+from harness.history import FaultRecord, JournalEvent, event_to_json
 from harness.scenario.plan import Plan
 
 LATEST = "latest"
@@ -99,14 +99,14 @@ class RunDir:
 
     # --- written ---
 
-    def journal(self, event: history.JournalEvent) -> None:
+    def journal(self, event: JournalEvent) -> None:
         """Append one event; a fault's record is on disk (fsync) when this returns. Thread-safe. Raises DiskFull."""
         assert self._journal_fd is not None, "only the owner journals"
-        line = (history.event_to_json(event) + "\n").encode()
+        line = (event_to_json(event) + "\n").encode()
         try:
             with self._writing:
                 os.write(self._journal_fd, line)
-            if isinstance(event, history.FaultRecord):
+            if isinstance(event, FaultRecord):
                 os.fsync(self._journal_fd)
         except OSError as error:
             raise _writing_failed(self.events, error) from error
