@@ -1,0 +1,313 @@
+"""Words a person types -> one call; a Verdict -> an exit code. No logic of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError, ScenarioError, UsageError
+from harness.store import LATEST, RunDir
+
+# Of several files the run exits with the first of these that any of them gave.
+EXIT_ORDER = (130, 143, 3, 1, 4, 5, 0)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Entry point: every error becomes one line on stderr and an exit code, never a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HarnessError as error:
+        _say_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            traceback.print_exc()
+        remedy = "this is a fault of harness itself; HARNESS_DEBUG=1 shows where"
+        click.echo(f"harness: internal error: {type(error).__name__}: {error}; {remedy}", err=True)
+        sys.exit(3)
+    sys.exit(code or 0)
+
+
+def _say_error(error: HarnessError) -> None:
+    if isinstance(error, ScenarioError):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+    else:
+        click.echo(f"harness: {error}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Chaos and load testing for Erlang clusters in Docker.
+
+    One YAML file starts a cluster, drives RPC and Mnesia load, breaks things, and ends with a verdict.
+
+    \b
+    Exit codes: 0 PASS · 1 FAIL · 2 usage or invalid scenario · 3 internal error
+                4 environment · 5 INCONCLUSIVE · 130, 143 interrupted
+    """
+
+
+# --- run ----------------------------------------------------------------------------------------------------------
+
+
+def _overrides(command: _Command) -> _Command:
+    command = click.option("--seed", type=int, help="Overrides the scenario's seed.")(command)
+    return click.option(
+        "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Overrides a key: --set load.users=50."
+    )(command)
+
+
+def _load(file: str, settings: tuple[str, ...], seed: int | None) -> Any:
+    from harness.scenario.load import find_scenario, load_scenario
+
+    if seed is not None:
+        settings = (*settings, f"seed={seed}")
+    path = find_scenario(file)
+    return path, load_scenario(path, os.environ, settings=settings)
+
+
+def _load_all(files: tuple[str, ...], settings: tuple[str, ...] = (), seed: int | None = None) -> list[Any]:
+    """All scenarios, or one ScenarioError with the mistakes of all of them."""
+    loaded, problems = [], []
+    for file in files:
+        try:
+            loaded.append(_load(file, settings, seed))
+        except ScenarioError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ScenarioError(problems)
+    return loaded
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise UsageError("read --metrics", f"{text!r} is no HOST:PORT", "write --metrics 127.0.0.1:9646")
+    return host or "127.0.0.1", int(port)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_overrides
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Run folders.")
+@click.option("--web", is_flag=True, help="Serve Locust's web UI on loopback while the run lasts.")
+@click.option("--metrics", default="127.0.0.1:9646", show_default=True, metavar="HOST:PORT", help="Prometheus.")
+@click.option("--keep", type=click.Choice(["always", "on-failure", "never"]), default="never", show_default=True,
+              help="Keep the cluster's containers when the run has ended.")  # fmt: skip
+@click.option("--expose", default="", metavar="ADDRESS",
+              help="Publish the nodes' ports on this address of the engine's host, for workers elsewhere.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, everything else on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the verdict.")
+def run(
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    seed: int | None,
+    out: Path,
+    web: bool,
+    metrics: str,
+    keep: str,
+    expose: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run scenarios, judge them, exit with the verdict. FILE: a path or a shipped name (partition.yml)."""
+    from harness.run import RunOptions
+    from harness.run import run as run_one
+
+    metrics_at = _address(metrics)
+    scenarios = _load_all(files, settings, seed)
+    codes, results = [], []
+    for path, scenario in scenarios:
+        options = RunOptions(out=out, web=web, metrics=metrics_at, keep=keep, expose=expose, quiet=quiet, json=as_json)
+        try:
+            result = run_one(scenario, path, options)
+        except HarnessError as error:
+            _say_error(error)
+            codes.append(error.exit_code)
+            results.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": str(error)})
+            if error.exit_code in (130, 143):
+                break
+        else:
+            codes.append(result.exit_code)
+            results.append(result.summary)
+    if as_json:
+        click.echo(json.dumps(results[0] if len(results) == 1 else {"runs": results}, default=str))
+    return next(code for code in (*EXIT_ORDER, *codes) if code in codes)
+
+
+# --- scenarios, without Docker ------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_overrides
+def validate(files: tuple[str, ...], settings: tuple[str, ...], seed: int | None) -> None:
+    """Find every mistake in scenarios, without Docker."""
+    for path, scenario in _load_all(files, settings, seed):
+        click.echo(f"{path}: {scenario.name} is valid")
+
+
+@cli.command()
+@click.argument("file")
+@_overrides
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+def plan(file: str, settings: tuple[str, ...], seed: int | None, as_json: bool) -> None:
+    """Print what a run would do and when, without Docker."""
+    from harness.scenario.plan import make_plan
+    from harness.scenario.render import render_plan
+
+    ((path, scenario),) = _load_all((file,), settings, seed)
+    made = make_plan(scenario, source=str(path))
+    click.echo(made.model_dump_json(indent=1) if as_json else render_plan(made))
+
+
+@cli.command()
+def schema() -> None:
+    """The scenario format as JSON Schema."""
+    from harness.scenario.render import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=1))
+
+
+# --- from a run's files -------------------------------------------------------------------------------------------
+
+
+def _open_run(run: str | None) -> RunDir:
+    """RUN: a folder, the id at its end, or nothing for runs/latest."""
+    if run is None:
+        return RunDir.open(Path("runs") / LATEST)
+    if not Path(run).exists():
+        found = sorted(Path("runs").glob(f"*-{run}"))
+        if found:
+            return RunDir.open(found[-1])
+    return RunDir.open(Path(run))
+
+
+@cli.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+def check(run: str | None, as_json: bool) -> int:
+    """Judge a run again, from its files alone. RUN defaults to runs/latest."""
+    from harness.checkers import check as judge
+    from harness.history_files import load_history
+    from harness.report.terminal import verdict_text
+
+    rundir = _open_run(run)
+    history = load_history(rundir)
+    verdict = judge(history)
+    click.echo(json.dumps(verdict.to_json()) if as_json else verdict_text(verdict, history))
+    return verdict.exit_code
+
+
+@cli.command()
+@click.argument("run", required=False)
+def report(run: str | None) -> None:
+    """Write report.html, summary.json and junit.xml of a run again. RUN defaults to runs/latest."""
+    from harness.checkers import check as judge
+    from harness.history_files import load_history
+    from harness.report import write_all
+
+    rundir = _open_run(run)
+    history = load_history(rundir)
+    write_all(rundir, history, judge(history))
+    click.echo(rundir.path / "report.html")
+
+
+@cli.group()
+def history() -> None:
+    """What a run recorded."""
+
+
+@history.command("export")
+@click.argument("run", required=False)
+@click.option("--format", "form", type=click.Choice(["jsonl", "edn"]), default="jsonl", show_default=True)
+def history_export(run: str | None, form: str) -> None:
+    """Print the history of a run as JSON lines or EDN. RUN defaults to runs/latest."""
+    from harness.history_files import export
+
+    for line in export(_open_run(run), form):
+        click.echo(line)
+
+
+# --- the ground ---------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--fix", is_flag=True, help="Install and start what is missing, showing each command first.")
+def doctor(file: str | None, fix: bool) -> int:
+    """Say what works on this machine, and what each missing thing costs."""
+    from harness.doctor import examine
+
+    return examine(_load(file, (), None)[1] if file else None, fix=fix)
+
+
+@cli.command()
+@click.option("--run", "run_id", help="Only this run.")
+@click.option("--force", is_flag=True, help="Even when the run is still alive.")
+def clean(run_id: str | None, force: bool) -> None:
+    """Remove containers and networks that dead runs left. A live run is never touched without --force."""
+    from harness.cluster.engine import find_engine
+    from harness.cluster.sweep import clean as sweep
+
+    for line in sweep(find_engine(), run_id=run_id, force=force):
+        click.echo(line)
+
+
+@cli.group()
+def image() -> None:
+    """Images of the example node and the helper."""
+
+
+@image.command("build")
+@click.option("--otp", type=click.Choice(["25", "26", "27", "28"]), default="27", show_default=True)
+@click.option("--base", default="", metavar="IMAGE", help="Build on this image instead of the default base.")
+def image_build(otp: str, base: str) -> None:
+    """Build the images a run uses; says nothing new when nothing changed."""
+    from harness.cluster.engine import find_engine
+    from harness.cluster.image import ensure_helper_image, ensure_node_image
+
+    engine = find_engine()
+    progress = lambda text: click.echo(text, err=True)  # noqa: E731
+    click.echo(ensure_helper_image(engine, progress))
+    click.echo(ensure_node_image(engine, int(otp), base, progress))
+
+
+@cli.command()
+@click.argument("run", required=False)
+def console(run: str | None) -> None:
+    """Join an Erlang shell to a cluster kept with `harness run --keep always`."""
+    from harness.cluster.console import console_command
+    from harness.cluster.engine import find_engine
+
+    command = console_command(find_engine(), _open_run(run).run_id)
+    os.execvp(command[0], command)
+
+
+@cli.command()
+@click.option("--master", required=True, metavar="HOST:PORT", help="The Locust master of a run.")
+def worker(master: str) -> int:
+    """Drive load from this machine for a run elsewhere (its cookie in HARNESS_COOKIE)."""
+    from harness.load.launch import run_worker
+
+    return run_worker(master)
