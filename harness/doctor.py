@@ -1,0 +1,182 @@
+"""``harness doctor``: what works on this machine, what each missing thing costs, and how to get it.
+
+Each examination is a question with an answer in words and, where something is missing, the shell commands that
+mend it on a Debian or Ubuntu machine. ``--fix`` runs them, each shown before it runs; NO_INSTALL=1, another
+distribution or missing rights turn them into advice and exit code 4.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from harness.cluster.engine import Engine, find_engine
+from harness.cluster.image import base_sources
+from harness.cluster.kernel import probe_kernel
+from harness.errors import EngineUnreachable, HarnessError
+from harness.scenario.plan import Plan, make_plan
+from harness.scenario.schema import Scenario
+
+ENGINE_START_TIMEOUT = 60.0
+MIN_FREE = 2 * 1000**3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``ok`` None: works, with a cost worth saying. ``mend``: shell commands; without rights they are advice."""
+
+    subject: str
+    ok: bool | None
+    said: str
+    cost: str = ""
+    mend: tuple[str, ...] = ()
+
+
+def examine(scenario: Scenario | None, *, fix: bool) -> int:
+    """Print every answer; with ``fix`` mend what can be. Returns the exit code: 0, or 4 where no run is possible."""
+    broken = False
+    for question in _questions(scenario):
+        answer = question()
+        if answer.ok is not True and answer.mend and fix:
+            _show(answer)
+            answer = _mended(answer, question)
+        _show(answer)
+        broken = broken or answer.ok is False
+    return 4 if broken else 0
+
+
+def _questions(scenario: Scenario | None) -> Iterator[Callable[[], Answer]]:
+    yield _engine
+    yield _disk
+    try:
+        engine = find_engine()
+    except HarnessError:
+        return
+    yield lambda: _bootstrap(engine)
+    yield lambda: _kernel(engine)
+    if scenario is not None:
+        yield from _cluster_questions(make_plan(scenario), scenario)
+
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+
+def _engine() -> Answer:
+    try:
+        engine = find_engine()
+    except EngineUnreachable as error:
+        installed = shutil.which("dockerd") is not None
+        mend = (_START_ENGINE,) if installed else ("apt-get install -y docker.io", _START_ENGINE)
+        return Answer("engine", False, error.cause or str(error), "nothing can run", mend)
+    return Answer("engine", True, engine.describe())
+
+
+def _disk() -> Answer:
+    free = shutil.disk_usage(Path.cwd()).free
+    said = f"{free / 1000**3:.0f} GB free here"
+    if free < MIN_FREE:
+        return Answer("disk", None, said, "images and long runs want 2 GB")
+    return Answer("disk", True, said)
+
+
+def _bootstrap(engine: Engine) -> Answer:
+    """Where base images come from: local, pulled or bootstrapped."""
+    missing = [source.otp for source in base_sources(engine) if not source.local]
+    if not missing:
+        return Answer("base images", True, "local")
+    if shutil.which("mmdebstrap"):
+        return Answer("base images", True, "pulled, or bootstrapped by mmdebstrap where no registry answers")
+    return Answer(
+        "base images",
+        None,
+        "mmdebstrap is not installed",
+        "images have to be pulled; without a registry nothing can be built",
+        ("apt-get install -y mmdebstrap",),
+    )
+
+
+def _kernel(engine: Engine) -> Answer:
+    try:
+        found = probe_kernel(engine)
+    except HarnessError as error:
+        return Answer("kernel", False, str(error), "no partition can be injected")
+    if not found.sets_with_timeout:
+        return Answer("kernel", False, found.told, "partitions need nftables sets with timeout (Linux 4.12 or newer)")
+    return Answer("kernel", True, found.told)
+
+
+# --- a scenario's cluster -----------------------------------------------------------------------------------------
+
+
+def _cluster_questions(plan: Plan, scenario: Scenario) -> Iterator[Callable[[], Answer]]:
+    names = ", ".join(node.node_name for node in plan.nodes)
+    long = any("." in node.node_name.partition("@")[2] for node in plan.nodes)
+    given = bool(scenario.cluster.cookie.get_secret_value())
+    tables = "; ".join(
+        f"{table.name} on {', '.join(table.copies)}{' (majority)' if table.majority else ''}" for table in plan.tables
+    )
+    yield lambda: Answer("names", True, f"{names} ({'long' if long else 'short'} names)")
+    yield lambda: Answer("cookie", True, "given" if given else "random for each run")
+    yield lambda: Answer("tables", True, tables or "none declared")
+
+
+# --- mending ------------------------------------------------------------------------------------------------------
+
+_START_ENGINE = "systemctl start docker || service docker start || (dockerd >/var/log/dockerd.log 2>&1 &)"
+
+
+def _mended(answer: Answer, question: Callable[[], Answer]) -> Answer:
+    refusal = _why_not()
+    if refusal:
+        click.echo(f"      not mended: {refusal}; type:", err=True)
+        for command in answer.mend:
+            click.echo(f"        {_with_rights(command)}", err=True)
+        return answer
+    if any("apt-get" in command for command in answer.mend):
+        _run_shown("apt-get update -qq")
+    for command in answer.mend:
+        if not _run_shown(command):
+            return answer
+    deadline = time.monotonic() + ENGINE_START_TIMEOUT
+    again = question()
+    while again.ok is False and time.monotonic() < deadline:
+        time.sleep(0.5)
+        again = question()
+    return again
+
+
+def _why_not() -> str:
+    if os.environ.get("NO_INSTALL"):
+        return "NO_INSTALL is set"
+    if shutil.which("apt-get") is None:
+        return "only Debian and Ubuntu are mended by themselves"
+    if os.geteuid() != 0 and shutil.which("sudo") is None:
+        return "neither root nor sudo"
+    return ""
+
+
+def _with_rights(command: str) -> str:
+    return command if os.geteuid() == 0 else f"sudo sh -c {command!r}"
+
+
+def _run_shown(command: str) -> bool:
+    """Show the command, run it; whether it went well."""
+    full = _with_rights(command)
+    click.echo(f"    + {full}", err=True)
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(["sh", "-c", full], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        click.echo(f"      exited with {done.returncode}", err=True)
+    return done.returncode == 0
+
+
+def _show(answer: Answer) -> None:
+    mark = {True: "ok", None: "!!", False: "NO"}[answer.ok]
+    click.echo(f"{mark:>4}  {answer.subject:<12} {answer.said}" + (f" -> {answer.cost}" if answer.cost else ""))
