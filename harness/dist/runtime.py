@@ -1,7 +1,7 @@
-"""How the socket shell waits and writes: threads here, greenlets elsewhere, the same connection code over both.
+"""How the socket shell waits and writes: threads here, greenlets elsewhere, one connection code over both.
 
-A runtime is five small operations. `connection.Connection` uses nothing else that can block, so a Locust worker may
-hand it greenlets while the orchestrator stays with ordinary threads.
+A runtime is five small operations. `connection.Connection` uses nothing else that can block, so a Locust worker
+may hand it greenlets while the orchestrator stays with ordinary threads.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Protocol
 class Stream(Protocol):
     """A connected TCP stream.
 
-    `recv` gives b"" at the end of the stream. `close` may be called from anywhere, any number of times, and wakes a
-    `recv` or `sendall` that waits elsewhere (they then raise OSError or see the end of the stream).
+    `recv` gives b"" at the end of the stream. `close` may be called from anywhere, any number of times, and wakes
+    a `recv` or `sendall` that waits elsewhere (they then raise OSError or see the end of the stream).
     """
 
     def sendall(self, data: bytes, /) -> None: ...
@@ -31,14 +31,14 @@ class Stream(Protocol):
 
 
 class Parker(Protocol):
-    """One wait of one caller. An unpark that comes before the park is remembered."""
+    """One permit: `unpark` gives it, `park` waits for it and takes it. Given before the park, it is kept."""
 
     def park(self, timeout: float | None = None) -> bool:
-        """Wait for `unpark`: True if it came, False after `timeout` seconds (and one may park again)."""
+        """True once unparked, False after `timeout` seconds. Only one waits; afterwards it may park again."""
         ...
 
     def unpark(self) -> None:
-        """Let the parked one go on. From any thread or greenlet; more than once is once; never blocks."""
+        """Let the parked one go on. From any thread or greenlet; twice is once; never blocks nor switches."""
         ...
 
 
@@ -61,12 +61,13 @@ class Runtime(Protocol):
 
     def lock(self) -> Lock: ...
 
-    def writer(self, flush: Callable[[], None]) -> Callable[[], None]:
+    def writer(self, flush: Callable[[], bool]) -> Callable[[], None]:
         """The function a caller calls after it queued a frame; it sees to it that `flush` runs soon after.
 
-        `flush` sends all that is queued, may block, never raises, and tolerates being run twice at once (the second
-        returns at once and its frames go with the first). Threads run it in the caller. Greenlets should run it in
-        one greenlet of its own, after every caller that can run now has queued its frame: that makes one send of many.
+        `flush` sends all that is queued, may block, never raises, and tolerates being run twice at once (the
+        second returns at once and its frames go with the first). Threads run it in the caller. Greenlets should
+        run it in one greenlet of its own, after every caller that can run now has queued its frame: that makes
+        one send of many. When `flush` returns False the connection is gone and nothing more will be sent.
         """
         ...
 
@@ -124,8 +125,11 @@ class ThreadRuntime:
     def lock(self) -> Lock:
         return threading.Lock()
 
-    def writer(self, flush: Callable[[], None]) -> Callable[[], None]:
-        return flush
+    def writer(self, flush: Callable[[], bool]) -> Callable[[], None]:
+        def write() -> None:
+            flush()
+
+        return write
 
 
 THREADS: Runtime = ThreadRuntime()
