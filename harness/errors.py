@@ -6,6 +6,7 @@ command line exits with when the error ends a run (docs/scenario.md has the tabl
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,9 +146,7 @@ class NoSuchNode(NotSent):
 class HandshakeRefused(NotSent):
     """The peer would not talk to us. ``reason``: ``cookie``, ``not_allowed``, ``alive``, ``nok``."""
 
-    def __init__(
-        self, operation: str, reason: str, cause: str = "", remedy: str = "", *, node: str = ""
-    ) -> None:
+    def __init__(self, operation: str, reason: str, cause: str = "", remedy: str = "", *, node: str = "") -> None:
         super().__init__(operation, cause or reason, remedy, node=node)
         self.reason = reason
 
@@ -160,10 +159,14 @@ class CallTimeout(DistError):
     """No answer in time: the outcome is unknown, a blocked call may still take effect later."""
 
 
+_shown = reprlib.Repr()  # a remote term may be megabytes, or too deep for repr()
+_shown.maxlevel, _shown.maxstring, _shown.maxother, _shown.maxtuple, _shown.maxlist = 8, 300, 300, 12, 12
+
+
 class RemoteError(DistError):
     """The remote side raised. ``klass`` is ``error``, ``exit``, ``throw`` or ``badrpc``; ``reason`` is a term."""
 
     def __init__(self, operation: str, klass: str, reason: object, *, node: str = "") -> None:
-        super().__init__(operation, f"{klass}: {reason!r}", node=node)
+        super().__init__(operation, f"{klass}: {_shown.repr(reason)}", node=node)
         self.klass = klass
         self.reason = reason
