@@ -79,9 +79,7 @@ class Connection:
 
     # --- what callers use --------------------------------------------------------------------------------------
 
-    def rpc(
-        self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0
-    ) -> Term:
+    def rpc(self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0) -> Term:
         """``rpc:call/4``: what the function returned, or threw (rex does not tell these apart).
 
         Raises NotSent (certainly not done), ConnectionLost and CallTimeout (perhaps done), RemoteError (it failed
@@ -93,9 +91,7 @@ class Connection:
             raise self._badrpc(f"rpc {module}:{function}/{len(args)}", value[1])
         return value
 
-    def erpc(
-        self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0
-    ) -> Term:
+    def erpc(self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0) -> Term:
         """``erpc:call/4``: as `rpc`, and RemoteError tells ``error``, ``exit`` and ``throw`` apart."""
         event = self._await(self._envelope.spawn, "erpc", module, function, args, timeout)
         operation = f"erpc {module}:{function}/{len(args)}"
@@ -136,10 +132,14 @@ class Connection:
             raise self._not_sent(kind)
         self._out.append(slot.frame)
         self._write()
-        if not slot.parker.park(timeout):
-            if self._slots.pop(number, None) is not None:
-                raise self._timed_out(slot, f"{kind} {module}:{function}/{len(args)}", timeout)
-            slot.parker.park()  # the reader holds the slot at this moment and is about to unpark
+        try:
+            if not slot.parker.park(timeout):
+                if self._slots.pop(number, None) is not None:
+                    raise self._timed_out(slot, f"{kind} {module}:{function}/{len(args)}", timeout)
+                slot.parker.park()  # the reader holds the slot at this moment and is about to unpark
+        except BaseException:  # a killed greenlet, Ctrl-C: nobody will come for the answer
+            self._slots.pop(number, None)
+            raise
         if slot.event is not None:
             return slot.event
         if slot.unsent:
@@ -213,6 +213,9 @@ class Connection:
             self._stream.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
         except OSError as error:
             self._fail(f"write failed: {error.strerror or error}", error)
+        except BaseException as error:  # interrupted in the middle of a frame: the stream is of no use any more
+            self._fail("interrupted while writing", error)
+            raise
         self._wrote = True
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -258,11 +261,11 @@ class Connection:
     def _keep_house(self) -> None:
         while self._lost is None:
             woken = self._housekeeper.park(self._tick_every)
-            if not woken:
-                if not self._wrote:
-                    self._out.append(TICK)
-                self._wrote = False
+            if not (woken or self._wrote):
+                self._out.append(TICK)
             self._write()
+            if not woken:
+                self._wrote = False
 
     # --- the end -----------------------------------------------------------------------------------------------
 

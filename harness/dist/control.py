@@ -87,9 +87,7 @@ class Envelope:
         pid = encode(self.pid)
         self._ref = b"Z\0\3" + encode_atom(local) + struct.pack(">II", creation, 0)
         rex = bytes((PASS_THROUGH,)) + _MAGIC + self._control(_REG_SEND, pid, encode_atom(""), encode_atom("rex"))
-        self._call_head = (
-            rex + _MAGIC + b"h\3" + encode_atom("$gen_call") + b"h\2" + pid + self._ref
-        )
+        self._call_head = rex + _MAGIC + b"h\3" + encode_atom("$gen_call") + b"h\2" + pid + self._ref
         self._call_mid = b"h\5" + encode_atom("call")
         # `user` as group leader: output of the called code goes to the node's own log, never to us
         self._user = encode_atom("user")
@@ -108,14 +106,21 @@ class Envelope:
 
     def call(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call through `rex`; the answer is a Reply."""
-        return frame(self._call_head, _u64.pack(number), self._call_mid, self._target(module, function),
-                     encode(list(args)), self._user)
+        return frame(
+            self._call_head,
+            _u64.pack(number),
+            self._call_mid,
+            self._target(module, function),
+            encode(list(args)),
+            self._user,
+        )
 
     def spawn(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call in a process of its own, as `erpc` does; the answer is a Down or a SpawnFailed."""
         ref = _u64.pack(number)
-        return frame(self._spawn_head, ref, self._spawn_mid, ref, self._target(module, function),
-                     encode(list(args)), b"j")
+        return frame(
+            self._spawn_head, ref, self._spawn_mid, ref, self._target(module, function), encode(list(args)), b"j"
+        )
 
     def cast(self, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call without answer."""

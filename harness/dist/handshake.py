@@ -163,8 +163,11 @@ class _Handshake(ABC):
 
     def _broken(self, message: bytes) -> HandshakeRefused:
         shown = message[:20].hex()
-        return self._refused("protocol", f"expected the {self._state.value} message, got {shown!r}",
-                             "is this the distribution port of an Erlang node of OTP 25 or later?")
+        return self._refused(
+            "protocol",
+            f"expected the {self._state.value} message, got {shown!r}",
+            "is this the distribution port of an Erlang node of OTP 25 or later?",
+        )
 
     def _wrong_cookie(self) -> HandshakeRefused:
         return self._refused("cookie", "the cookies differ", "use the cookie that the node was started with")
@@ -186,8 +189,11 @@ class Initiator(_Handshake):
         """The meaning of the peer's having closed now."""
         if self._state is _State.ACK:  # it got our digest and left without a word: it did not like it
             return self._wrong_cookie()
-        return self._refused("closed", f"closed instead of sending the {self._state.value} message",
-                             "is the node stopping, or is this not its distribution port?")
+        return self._refused(
+            "closed",
+            f"closed instead of sending the {self._state.value} message",
+            "is the node stopping, or is this not its distribution port?",
+        )
 
     def _message(self, message: bytes) -> list[Event]:
         match self._state, message[:1]:
@@ -212,11 +218,17 @@ class Initiator(_Handshake):
                 self._state = _State.CHALLENGE
                 return [self._send(b"strue")]
             case "nok":
-                raise self._refused("nok", "a connection between the two names is being set up already",
-                                    "give each connection a name of its own")
+                raise self._refused(
+                    "nok",
+                    "a connection between the two names is being set up already",
+                    "give each connection a name of its own",
+                )
             case "not_allowed":
-                raise self._refused("not_allowed", f"the node does not let {self.local.name} in",
-                                    "see its net_kernel:allow/1 and its required distribution flags")
+                raise self._refused(
+                    "not_allowed",
+                    f"the node does not let {self.local.name} in",
+                    "see its net_kernel:allow/1 and its required distribution flags",
+                )
         raise self._refused("protocol", f"unknown status {status[:40]!r}")
 
     def _answer(self, message: bytes) -> list[Event]:

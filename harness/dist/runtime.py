@@ -6,6 +6,7 @@ may hand it greenlets while the orchestrator stays with ordinary threads.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -82,10 +83,8 @@ class _SocketStream:
         self.settimeout: Callable[[float | None], None] = sock.settimeout
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # already gone
             self._socket.shutdown(socket.SHUT_RDWR)  # close() alone leaves another thread's recv() waiting
-        except OSError:
-            pass  # never connected, or already gone
         self._socket.close()
 
 
@@ -102,7 +101,7 @@ class _LockParker:
         return self._lock.acquire(True, -1 if timeout is None else max(timeout, 0.0))
 
     def unpark(self) -> None:
-        try:
+        try:  # noqa: SIM105  contextlib.suppress costs more than all the rest here
             self._lock.release()
         except RuntimeError:
             pass  # unparked before

@@ -195,7 +195,7 @@ _LEAVES: dict[type, Callable[[Term], bytes]] = {
 }
 
 
-# --- containers: their head, and the children that follow it (None: the head was all) ------------------------------------
+# --- containers: their head, and the children that follow it (None: the head was all) -------------------------------
 
 _Open = Callable[[Term], tuple[bytes, Iterator[Term] | None]]
 _NIL: tuple[list[Term]] = ([],)
@@ -227,9 +227,7 @@ def _map(value: dict[Term, Term] | PairMap) -> tuple[bytes, Iterator[Term] | Non
 
 
 def _fun(value: Fun) -> tuple[bytes, Iterator[Term] | None]:
-    inside = b"".join(
-        map(encode, (value.module, value.old_index, value.old_uniq, value.pid, *value.free))
-    )
+    inside = b"".join(map(encode, (value.module, value.old_index, value.old_uniq, value.pid, *value.free)))
     head = struct.pack(">B16sII", value.arity, value.uniq, value.index, len(value.free))
     return b"p" + struct.pack(">I", 4 + len(head) + len(inside)) + head + inside, None
 
