@@ -1,0 +1,38 @@
+"""Verdicts over recorded facts: pure functions of a History, repeatable from the files a year later.
+
+A check is a function ``Facts -> findings``. A new one is a function in a file of its family and a line in CHECKS;
+docs/verdicts.md says what each means. Checkers see no clock, no network and no cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from harness.checkers.facts import Facts
+from harness.checkers.loss import acked_lost, phantom
+from harness.checkers.phases import PHASES
+from harness.checkers.replicas import replica_divergence, unreported_divergence
+from harness.checkers.verdict import Finding, Verdict
+from harness.history import History
+
+__all__ = ["CHECKS", "PHASES", "Facts", "Finding", "Verdict", "check"]
+
+CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
+    "acked_lost": acked_lost,
+    "replica_divergence": replica_divergence,
+    "unreported_divergence": unreported_divergence,
+    "phantom": phantom,
+}
+
+
+def check(history: History) -> Verdict:
+    """Judge a run. Every check is told, also those that were silenced or had nothing to check."""
+    facts = Facts(history)
+    findings: list[Finding] = []
+    for name, function in CHECKS.items():
+        if any(expectation.limit.off for expectation in facts.expectations(name)):
+            findings.append(Finding(name, "off", "silenced by the scenario"))
+        else:
+            findings.extend(function(facts))
+    return Verdict.over(findings)

@@ -1,0 +1,125 @@
+"""A history with what every checker asks of it, worked out once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.checkers.phases import FaultWindow, Timeline
+from harness.checkers.verdict import Finding, Outcome, Severity
+from harness.history import OK, History, Operations, ReplicaState
+from harness.scenario.plan import Expectation, Plan, PlannedTable
+from harness.scenario.schema import Limit
+
+WRITES = ("write", "update")
+TRANSACTIONS = ("transaction", "sync_transaction")
+DIRTY = ("async_dirty", "sync_dirty")
+
+
+class Facts:
+    """``nodes`` are scenario names; ``node`` brings an Erlang node name to that form."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.plan: Plan = history.plan
+        self.nodes = tuple(node.name for node in self.plan.nodes)
+        self._alias: dict[str, str] = {n.node_name: n.name for n in self.plan.nodes} | {n: n for n in self.nodes}
+        self.targets = tuple(self.node(target) for target in history.operations.targets)
+
+    def node(self, name: str) -> str:
+        return self._alias.get(name, name)
+
+    @property
+    def operations(self) -> Operations:
+        return self.history.operations
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        return Timeline(self.history, self._alias)
+
+    @property
+    def cuts(self) -> tuple[FaultWindow, ...]:
+        return tuple(window for window in self.timeline.windows if window.kind == "partition")
+
+    @cached_property
+    def writers(self) -> tuple[tuple[str, str], ...]:
+        """(table, context) of everything planned or recorded that writes."""
+        seen = {(o.table, str(o.context)) for o in self.plan.load.operations if o.kind in WRITES}
+        seen |= {(o.table, o.context) for o in self.operations.operations if o.kind in WRITES}
+        return tuple(sorted(seen))
+
+    def acknowledged(self, table: str, context: str) -> npt.NDArray[np.bool_]:
+        """Mask of the writes and updates that were answered ok."""
+        asked = self.operations.of_kind(*WRITES, table=table, context=context)
+        answered: npt.NDArray[np.bool_] = asked & (self.operations.outcome == OK)
+        return answered
+
+    def on(self, nodes: frozenset[str] | set[str]) -> npt.NDArray[np.bool_]:
+        """Mask of the operations asked of one of these nodes."""
+        wanted = [i for i, target in enumerate(self.targets) if target in nodes]
+        return np.isin(self.operations.target, wanted)
+
+    def expectations(self, check: str) -> tuple[Expectation, ...]:
+        return tuple(e for e in self.plan.expectations if e.check == check)
+
+    def expectation(self, check: str) -> Limit | None:
+        """The limit written for a check, None where the scenario says nothing."""
+        written = self.expectations(check)
+        return written[0].limit if written else None
+
+    # --- tables ---
+
+    def table(self, name: str) -> PlannedTable | None:
+        return next((table for table in self.plan.tables if table.name == name), None)
+
+    def replicas(self, table: str) -> tuple[ReplicaState, ...]:
+        """The copies read after quiesce."""
+        final = self.history.final
+        return tuple(r for r in final.replicas if r.table == table) if final is not None else ()
+
+    def unread(self, table: str) -> tuple[str, ...]:
+        """Nodes that were planned to hold a copy and whose copy was not read."""
+        planned = self.table(table)
+        read = {self.node(replica.node) for replica in self.replicas(table)}
+        return tuple(sorted(set(planned.copies) - read)) if planned is not None else ()
+
+    # --- words ---
+
+    def operation(self, row: int) -> dict[str, Any]:
+        """Evidence: one operation so that a person finds it again."""
+        ops = self.operations
+        told: dict[str, Any] = {
+            "id": int(ops.id[row]),
+            "op": ops.operations[ops.op[row]].name,
+            "target": self.targets[ops.target[row]],
+            "at_s": round(self.timeline.relative(int(ops.start[row])), 3),
+            "when": self.timeline.tell(int(ops.start[row])),
+        }
+        if ops.key[row] >= 0 and ops.operations[ops.op[row]].kind == "update":
+            told["key"] = int(ops.key[row])
+        if ops.end[row] >= 0:
+            told["took_s"] = round((int(ops.end[row]) - int(ops.start[row])) / 1e9, 6)
+        return told
+
+
+def judged(
+    check: str, value: float, limit: Limit | None, summary: str, *, default: float | None = None, **more: Any
+) -> Finding:
+    """A finding for a figure held against a limit: the scenario's, else ``default``; with neither it informs.
+
+    A default limit that is missed warns unless ``severity`` is given.
+    """
+    upper = limit.limit if limit is not None and limit.limit is not None else None
+    lower = limit.min if limit is not None else None
+    severity: Severity = more.pop("severity", "warn")
+    if limit is not None and (upper is not None or lower is not None):
+        severity = limit.severity
+    if upper is None and lower is None:
+        upper = default
+    missed = (upper is not None and value > upper) or (lower is not None and value < lower)
+    outcome: Outcome = "fail" if missed else "pass"
+    bound = upper if upper is not None else lower
+    return Finding(check, outcome, summary, severity=severity, value=value, limit=bound, **more)
