@@ -147,8 +147,6 @@ def _pid(value: Pid) -> bytes:
 
 
 def _port(value: Port) -> bytes:
-    if value.id < 1 << 28:
-        return b"Y" + encode_atom(value.node) + struct.pack(">II", value.id, value.creation)
     return b"x" + encode_atom(value.node) + struct.pack(">QI", value.id, value.creation)
 
 
