@@ -166,6 +166,8 @@ class Figures:
         """
         fresh: dict[str, dict[Labels, float]] = {name: {} for name in names.ERLANG_BY_NAME}
         for name, value in figures.items():
+            if name not in fresh:
+                raise KeyError(name)
             if isinstance(value, Mapping):
                 fresh[name] = {(node, str(label)): float(n) for label, n in value.items()}
             else:
