@@ -1,0 +1,160 @@
+"""A real Prometheus reads what a run leaves behind and what it serves while it lasts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plans import three_nodes
+
+from harness.data import data_path
+from harness.histogram import LogLinear
+from harness.metrics import Figures, Metrics, write_openmetrics
+from harness.metrics.spool import Spool
+from harness.store import RunDir
+
+pytestmark = pytest.mark.docker  # beside the other tests that need more than Python
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prometheus_installed() -> None:
+    """The distribution's own package; installed where it is absent and this user may."""
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        return
+    if os.environ.get("NO_INSTALL") or os.geteuid() != 0 or not shutil.which("apt-get"):
+        pytest.skip("prometheus is not installed: apt-get install prometheus")
+    command = ["apt-get", "install", "-y", "--no-install-recommends", "prometheus"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+
+
+@contextmanager
+def prometheus(folder: Path, config: str, *options: str) -> Iterator[str]:
+    """A server over ``folder/data`` that answers; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "prometheus.yml").write_text(config)
+    log = folder / "prometheus.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}",
+                f"--storage.tsdb.path={folder / 'data'}", *options,
+            ],
+            stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        until(lambda: ready(address) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def until(condition: Any, timeout: float = 30.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing in time"
+        time.sleep(0.05)
+    return found
+
+
+def ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/-/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def query(address: str, promql: str, at: float | None = None) -> list[dict[str, Any]]:
+    parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
+    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode(parameters)}"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        body = json.load(answer)
+    assert body["status"] == "success", body
+    return list(body["data"]["result"])
+
+
+def drive(figures: Figures, second: int) -> None:
+    """What one more second of load looks like: ten writes of 2 ms, one row seen 20 us after its ack."""
+    durations = LogLinear()
+    for _ in range(10 * (second + 1)):
+        durations.record(2_000_000)
+    figures.ingest(
+        {
+            "worker": "w1", "offered": {"write kv|n1": 10 * (second + 1)},
+            "ops": [
+                {"op": "write kv", "target": "n1", "outcome": "ok", "reason": "", "count": 10 * (second + 1),
+                 "duration": durations.to_json(), "service": durations.to_json()}
+            ],
+        }
+    )  # fmt: skip
+    figures.observe_lag("kv", "n1", "n2", "transaction", 20_000)
+
+
+def test_promtool_loads_what_a_run_leaves(tmp_path: Path) -> None:
+    figures = Figures(three_nodes(), "r1", "27")
+    figures.set_phase("load")
+    spool = Spool(tmp_path / "spool")
+    end = int(time.time()) - 60
+    for second in range(120):
+        drive(figures, second)
+        spool.append(figures, end - 119 + second)
+    spool.close()
+    write_openmetrics(tmp_path / "spool", tmp_path / "metrics.om")
+    made = subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(tmp_path / "metrics.om"), str(tmp_path / "data")],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    with prometheus(tmp_path, "global: {}\n", "--storage.tsdb.retention.time=10y") as address:
+        (rate,) = query(address, 'sum(rate(harness_operations_total{op="write kv"}[1m]))', at=end)
+        assert float(rate["value"][1]) == pytest.approx(10.0, rel=0.01)
+        (p50,) = query(
+            address,
+            "histogram_quantile(0.5, sum by (le) (rate(harness_operation_duration_seconds_bucket[1m])))",
+            at=end,
+        )
+        assert 0.001 < float(p50["value"][1]) <= 0.0025
+        (lag,) = query(address, 'harness_replication_lag_seconds_bucket{le="2.5e-05",replica="n2"}', at=end)
+        assert float(lag["value"][1]) == 120
+        (info,) = query(address, "harness_run_info", at=end)
+        assert info["metric"]["scenario"] == "unit"
+        (phase,) = query(address, "harness_phase == 1", at=end)
+        assert phase["metric"]["harness_phase"] == "load"
+
+
+def test_prometheus_finds_and_scrapes_a_run(tmp_path: Path) -> None:
+    """With the shipped configuration: only the place of the target files and the interval are this test's own."""
+    rundir = RunDir.create(tmp_path / "runs", three_nodes())
+    metrics = Metrics(three_nodes(), rundir, otp="27")
+    metrics.serve("127.0.0.1", 0)
+    shipped = (data_path("dashboards") / "prometheus.yml").read_text()
+    config = shipped.replace("/runs/targets", str(tmp_path / "runs" / "targets"))
+    assert config != shipped
+    try:
+        with prometheus(tmp_path, config) as address:
+            drive(metrics, 0)
+            (count,) = until(lambda: query(address, 'harness_operations_total{outcome="ok"}'))
+            assert float(count["value"][1]) == 10
+            assert count["metric"]["run_id"] == rundir.run_id
+            (up,) = query(address, 'up{job="harness"}')
+            assert up["value"][1] == "1"
+    finally:
+        metrics.finish()
+        rundir.close()
