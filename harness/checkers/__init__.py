@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from harness.checkers.answers import rpc
+from harness.checkers.detection import detect_bound, detect_skew, detection, recovery
 from harness.checkers.facts import Facts
 from harness.checkers.loss import acked_lost, phantom
+from harness.checkers.majority import dirty_bypass, dual_majority, minority_refuses
+from harness.checkers.membership import mesh_complete, view_agreement
 from harness.checkers.phases import PHASES
 from harness.checkers.replicas import replica_divergence, unreported_divergence
+from harness.checkers.service import availability, lag, latency
+from harness.checkers.stalls import writer_stall
+from harness.checkers.validity import enough_samples, fault_bit, final_state, generator
 from harness.checkers.verdict import Finding, Verdict
 from harness.history import History
 
@@ -22,7 +29,25 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "acked_lost": acked_lost,
     "replica_divergence": replica_divergence,
     "unreported_divergence": unreported_divergence,
+    "dual_majority": dual_majority,
+    "minority_refuses": minority_refuses,
+    "view_agreement": view_agreement,
+    "mesh_complete": mesh_complete,
+    "rpc": rpc,
+    "detection": detection,
+    "detect_bound": detect_bound,
+    "detect_skew": detect_skew,
+    "recovery": recovery,
+    "writer_stall": writer_stall,
+    "latency": latency,
+    "availability": availability,
+    "lag": lag,
+    "dirty_bypass": dirty_bypass,
     "phantom": phantom,
+    "fault_bit": fault_bit,
+    "enough_samples": enough_samples,
+    "generator": generator,
+    "final_state": final_state,
 }
 
 

@@ -70,6 +70,10 @@ class Facts:
         written = self.expectations(check)
         return written[0].limit if written else None
 
+    def severity(self, check: str, default: Severity = "fail") -> Severity:
+        limit = self.expectation(check)
+        return limit.severity if limit is not None else default
+
     # --- tables ---
 
     def table(self, name: str) -> PlannedTable | None:
@@ -115,7 +119,7 @@ def judged(
     upper = limit.limit if limit is not None and limit.limit is not None else None
     lower = limit.min if limit is not None else None
     severity: Severity = more.pop("severity", "warn")
-    if limit is not None and (upper is not None or lower is not None):
+    if limit is not None:
         severity = limit.severity
     if upper is None and lower is None:
         upper = default
