@@ -6,22 +6,36 @@ and seed give the same plan.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, field_validator
 
+from harness.scenario.expectations import parse_expectation
 from harness.scenario.schema import (
     ACTIONS,
     Action,
+    Cluster,
     Context,
+    ExpectedRpc,
     Health,
     Kernel,
     Limit,
+    Load,
     Model,
+    NodeOptions,
+    OtpImage,
     RpcCall,
+    Scenario,
     Storage,
+    Table,
     Until,
 )
+from harness.scenario.timeline import Placed, place
+from harness.scenario.values import module_name
+
+_Call = TypeVar("_Call", RpcCall, Health)
 
 
 class PlannedNode(Model):
@@ -147,3 +161,191 @@ class Plan(Model):
             if table.name == name:
                 return table
         raise KeyError(name)
+
+
+# --- made from a scenario -----------------------------------------------------------------------------------------
+
+
+def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = None) -> Plan:
+    """Resolve a scenario that ``load_scenario`` accepted. ``source``: path of its file, which relative paths in it
+    start from. ``seed`` replaces the scenario's own.
+    """
+    seed = scenario.seed if seed is None else seed
+    cluster = scenario.cluster
+    base = Path(source).absolute().parent if source else Path().absolute()
+    nodes = tuple(_node(cluster, name, options, base) for name, options in node_options(cluster).items())
+    names = tuple(node.name for node in nodes)
+    expect = dict(scenario.expect)
+    answers = expect.pop("rpc", ())
+    return Plan(
+        name=scenario.name,
+        description=scenario.description,
+        seed=seed,
+        source=str(source),
+        nodes=nodes,
+        kernel=cluster.kernel,
+        tables=_tables(cluster, names),
+        observed_tables=cluster.mnesia.observe if cluster.mnesia else (),
+        mnesia=cluster.mnesia is not None,
+        health=_resolved(cluster.health) if cluster.health else None,
+        ready_within=cluster.ready_within,
+        setup=tuple(_resolved(call) for call in scenario.setup),
+        load=_load(scenario.load, names, base),
+        timeline=tuple(_step(step) for step in place(scenario.timeline, scenario.duration, seed)),
+        duration=scenario.duration,
+        quiesce=scenario.quiesce,
+        expectations=tuple(
+            Expectation(check=check, limit=parse_expectation(check, written), text=_as_written(written))
+            for check, written in expect.items()
+        ),
+        expected_answers=tuple(_answer(ExpectedRpc.model_validate(answer)) for answer in answers),
+        expect_failure=scenario.expect_failure,
+    )
+
+
+def node_options(cluster: Cluster) -> dict[str, NodeOptions]:
+    """Scenario node name -> its own options; a number n stands for n1..nN."""
+    if isinstance(cluster.nodes, int):
+        return {f"n{number}": NodeOptions() for number in range(1, cluster.nodes + 1)}
+    if isinstance(cluster.nodes, tuple):
+        return {name: NodeOptions() for name in cluster.nodes}
+    return dict(cluster.nodes)
+
+
+def node_host(cluster: Cluster, name: str) -> str:
+    """The host name of a node; with ``domain`` it has a dot, and Erlang then uses long names."""
+    domain = cluster.domain.strip(".")
+    return f"{name}.{domain}" if domain else name
+
+
+def erlang_name(cluster: Cluster, name: str) -> str:
+    """The Erlang name of a node."""
+    return cluster.node_name.replace("{node}", name).replace("{host}", node_host(cluster, name))
+
+
+def table_copies(table: Table, names: tuple[str, ...]) -> dict[str, Storage]:
+    """Node -> storage, in the order of the nodes."""
+    placed: dict[str, Storage] = {}
+    storages: tuple[Storage, ...] = ("ram_copies", "disc_copies", "disc_only_copies")
+    for storage in storages:
+        held: Literal["all"] | tuple[str, ...] = getattr(table, storage)
+        for node in names if held == "all" else held:
+            placed.setdefault(node, storage)
+    return {node: placed[node] for node in names if node in placed}
+
+
+def operation_names(load: Load) -> tuple[str, ...]:
+    """A unique name per operation: the given one, ``rpc lists:seq``, ``write kv transaction``."""
+    names: list[str] = []
+    for operation in load.operations:
+        if operation.rpc:
+            default = f"rpc {operation.rpc.module}:{operation.rpc.function}"
+        else:
+            kind = next(kind for kind in ("write", "read", "update") if getattr(operation, kind))
+            on_table = getattr(operation, kind)
+            default = f"{kind} {on_table.table} {on_table.context}"
+        wanted, number = operation.name or default, 1
+        name = wanted
+        while name in names:
+            number += 1
+            name = f"{wanted} #{number}"
+        names.append(name)
+    return tuple(names)
+
+
+def _node(cluster: Cluster, name: str, options: NodeOptions, base: Path) -> PlannedNode:
+    image = options.image if options.image is not None else cluster.image
+    ours = isinstance(image, OtpImage)
+    return PlannedNode(
+        name=name,
+        node_name=erlang_name(cluster, name),
+        host=node_host(cluster, name),
+        image="" if isinstance(image, OtpImage) else image,
+        otp=image.otp if isinstance(image, OtpImage) else None,
+        base=image.base if isinstance(image, OtpImage) else "",
+        command=None if ours and cluster.command is None else cluster.command,
+        environment={**cluster.environment, **options.environment},
+        volumes=tuple(_volume(volume, base) for volume in cluster.volumes),
+        memory=options.memory if options.memory is not None else cluster.memory,
+    )
+
+
+def _volume(volume: str, base: Path) -> str:
+    """``./conf:/etc/shop:ro``: a relative path starts at the scenario's folder, a bare name is a named volume."""
+    host, colon, rest = volume.partition(":")
+    return f"{base / host}{colon}{rest}" if re.match(r"\.{1,2}(/|$)", host) else volume
+
+
+def _tables(cluster: Cluster, names: tuple[str, ...]) -> tuple[PlannedTable, ...]:
+    tables = cluster.mnesia.tables if cluster.mnesia else {}
+    return tuple(
+        PlannedTable(name=name, copies=table_copies(table, names), majority=table.majority)
+        for name, table in tables.items()
+    )
+
+
+def _load(load: Load, names: tuple[str, ...], base: Path) -> PlannedLoad:
+    operations = []
+    for operation, name in zip(load.operations, operation_names(load), strict=True):
+        on_table = operation.write or operation.read or operation.update
+        kinds: tuple[Literal["rpc", "write", "read", "update"], ...] = ("rpc", "write", "read", "update")
+        operations.append(
+            PlannedOperation(
+                name=name,
+                kind=next(kind for kind in kinds if getattr(operation, kind) is not None),
+                weight=operation.weight,
+                on=operation.on or names,
+                table=on_table.table if on_table else "",
+                context=on_table.context if on_table else "",
+                keys=operation.update.keys if operation.update else 0,
+                call=_resolved(operation.rpc) if operation.rpc else None,
+            )
+        )
+    return PlannedLoad(
+        workers=load.workers,
+        users=load.users,
+        rate=load.rate,
+        operations=tuple(operations),
+        locustfile=str(base / load.locustfile) if load.locustfile else None,
+        timeout=load.timeout,
+        value_size=load.value_size,
+        max_rows=load.max_rows,
+        ramp=load.ramp,
+    )
+
+
+def _resolved(call: _Call) -> _Call:
+    return call.model_copy(update={"module": module_name(call.module)})
+
+
+def _step(placed: Placed) -> PlannedStep:
+    action = placed.action
+    if isinstance(action, RpcCall):
+        action = action.model_copy(update={"module": module_name(action.module)})
+    return PlannedStep(
+        id=placed.id,
+        name=placed.name,
+        kind=placed.kind,
+        action=action,
+        at=None if placed.start.after else placed.start.at,
+        after=placed.start.after or None,
+        delay=placed.start.delay,
+        lasts=placed.lasts,
+        until=placed.until,
+    )
+
+
+def _answer(expected: ExpectedRpc) -> ExpectedAnswer:
+    call = RpcCall(
+        module=module_name(expected.module),
+        function=expected.function,
+        args=expected.args,
+        timeout=expected.timeout,
+    )
+    return ExpectedAnswer(call=call, returns=expected.returns, on=expected.on)
+
+
+def _as_written(written: Any) -> str:
+    if isinstance(written, dict):
+        return "{" + ", ".join(f"{key}: {_as_written(value)}" for key, value in written.items()) + "}"
+    return str(written).lower() if isinstance(written, bool) else str(written)

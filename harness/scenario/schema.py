@@ -1,16 +1,32 @@
 """A scenario as its author wrote it: frozen pydantic models with units already read.
 
-Durations are seconds (float), rates are per second (float), sizes are bytes (int). Unknown keys are errors. How YAML
-becomes these models, with positions for every mistake, is ``harness.scenario.load``; what a run does with them is
-``harness.scenario.plan``.
+Durations are seconds (float), rates are per second (float), sizes are bytes (int). Unknown keys are errors. In a
+scenario file a number without its unit is a mistake (validation context ``WRITTEN``); code and ``plan.json`` give
+plain numbers. How YAML becomes these models, with positions for every mistake, is ``harness.scenario.load``; what a
+run does with them is ``harness.scenario.plan``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+WRITTEN = {"written": True}  # validation or serialisation context: units are written out
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -47,9 +63,66 @@ def size(text: object) -> object:
     return int(float(match[1]) * _SIZES[match[2].lower()])
 
 
-Duration = Annotated[float, BeforeValidator(duration), Field(ge=0)]
-Rate = Annotated[float, BeforeValidator(rate), Field(gt=0)]
-Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read(unit: Callable[[object], object]) -> BeforeValidator:
+    def read(value: object, info: ValidationInfo) -> object:
+        written = bool(info.context and info.context.get("written"))
+        return value if _is_number(value) and not written else unit(value)
+
+    return BeforeValidator(read)
+
+
+def _write(suffix: str) -> PlainSerializer:
+    def write(value: Any, info: SerializationInfo) -> Any:
+        if value is None or not (info.context and info.context.get("written")):
+            return value
+        return f"{Decimal(repr(value)).normalize():f}{suffix}"
+
+    return PlainSerializer(write)
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a whole number")
+    return value
+
+
+def _environment_value(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+_UNIT = r"(us|ms|min|s|m|h)"
+_DURATION_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "string", "pattern": rf"^\s*(\d+(\.\d+)?\s*{_UNIT}\s*)+$"}, {"const": 0}],
+    "examples": ["10s", "250ms", "1m30s"],
+}
+_RATE_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^\s*\d+(\.\d+)?\s*/\s*(s|m|min|h)\s*$",
+    "examples": ["400/s", "30/m"],
+}
+_SIZE_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^\s*\d+(\.\d+)?\s*([KkMmGg][Ii]?[Bb]|[Bb])\s*$",
+    "examples": ["100B", "512MiB"],
+}
+
+Duration = Annotated[
+    float,
+    _read(duration),
+    Field(ge=0, le=31_536_000, allow_inf_nan=False),
+    _write("s"),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+Rate = Annotated[float, _read(rate), Field(gt=0, le=10_000_000), _write("/s"), WithJsonSchema(_RATE_SCHEMA)]
+Size = Annotated[int, _read(size), Field(ge=0, le=2**50), _write("B"), WithJsonSchema(_SIZE_SCHEMA)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+EnvironmentValue = Annotated[str, BeforeValidator(_environment_value)]
 Context = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]
 Storage = Literal["ram_copies", "disc_copies", "disc_only_copies"]
 Otp = Literal[25, 26, 27, 28]
@@ -84,17 +157,17 @@ class NodeOptions(Model):
     """What one node has of its own; what is not given here comes from ``cluster``."""
 
     image: OtpImage | str | None = None
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, EnvironmentValue] = Field(default_factory=dict)
     memory: Size | None = None
 
 
 class Kernel(Model):
     """Kernel parameters of every node; they are read back after the start."""
 
-    net_ticktime: int = Field(default=8, ge=1, description="seconds")
-    net_tickintensity: int = Field(default=4, ge=4, le=1000)
+    net_ticktime: Whole = Field(default=8, ge=1, description="seconds")
+    net_tickintensity: Whole = Field(default=4, ge=4, le=1000)
     prevent_overlapping_partitions: bool = True
-    net_setuptime: int | None = Field(default=None, ge=1, le=120, description="seconds")
+    net_setuptime: Whole | None = Field(default=None, ge=1, le=120, description="seconds")
 
 
 class Table(Model):
@@ -108,23 +181,19 @@ class Table(Model):
 
 class Mnesia(Model):
     tables: dict[str, Table] = Field(default_factory=dict)
-    observe: tuple[str, ...] = Field(
-        default=(), description="a release's own tables: compared, never written"
-    )
+    observe: tuple[str, ...] = Field(default=(), description="a release's own tables: compared, never written")
 
 
 class Cluster(Model):
-    nodes: int | tuple[str, ...] | dict[str, NodeOptions] = 3
+    nodes: Whole | tuple[str, ...] | dict[str, NodeOptions] = 3
     image: OtpImage | str = OtpImage()
     cookie: SecretStr = SecretStr("")
     kernel: Kernel = Kernel()
     mnesia: Mnesia | None = None
     node_name: str = "{node}@{host}"
-    domain: str = Field(
-        default="", description="appended to every host name; with a dot the nodes use long names"
-    )
+    domain: str = Field(default="", description="appended to every host name; with a dot the nodes use long names")
     command: tuple[str, ...] | str | None = None
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, EnvironmentValue] = Field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     health: Health | None = None
     memory: Size = 512 * 1024**2
@@ -147,7 +216,7 @@ class TableOperation(Model):
 
 
 class UpdateOperation(TableOperation):
-    keys: int = Field(default=100, ge=1, le=1_000_000)
+    keys: Whole = Field(default=100, ge=1, le=1_000_000)
 
 
 class Operation(Model):
@@ -157,7 +226,7 @@ class Operation(Model):
     write: TableOperation | None = None
     read: TableOperation | None = None
     update: UpdateOperation | None = None
-    weight: int = Field(default=1, ge=1)
+    weight: Whole = Field(default=1, ge=1)
     on: tuple[str, ...] = ()
     name: str = ""
 
@@ -169,16 +238,14 @@ class Operation(Model):
 
 
 class Load(Model):
-    workers: int = Field(default=1, ge=1, le=64)
-    users: int = Field(default=10, ge=1, le=100_000)
+    workers: Whole = Field(default=1, ge=1, le=64)
+    users: Whole = Field(default=10, ge=1, le=100_000)
     rate: Rate | None = None
     operations: tuple[Operation, ...] = ()
     locustfile: str | None = None
     timeout: Duration = Field(default=10.0, description="after which an operation without answer is unknown")
     value_size: Size = 100
-    max_rows: int = Field(
-        default=1_000_000, ge=1, description="rows inserted per table; then writes are dropped"
-    )
+    max_rows: Whole = Field(default=1_000_000, ge=1, description="rows inserted per table; then writes are dropped")
     ramp: Duration = 0.0
 
     @model_validator(mode="after")
@@ -238,9 +305,7 @@ class Recover(Action):
     kind: ClassVar[str] = "recover"
     lasting: ClassVar[bool] = False
     mnesia: Literal["restart_minority", "master_nodes"] = "restart_minority"
-    masters: tuple[str, ...] = Field(
-        default=(), description="for master_nodes: whose copy wins; default: majority"
-    )
+    masters: tuple[str, ...] = Field(default=(), description="for master_nodes: whose copy wins; default: majority")
 
     def nodes_named(self) -> tuple[str, ...]:
         return self.masters
@@ -285,7 +350,7 @@ class Step(Model):
     for_: Duration | None = Field(default=None, alias="for")
     until: Until | None = None
     every: Duration | None = None
-    times: int | None = Field(default=None, ge=1, le=10_000)
+    times: Whole | None = Field(default=None, ge=1, le=10_000)
     spread: Duration = 0.0
     partition: Partition | None = None
     kill: Kill | None = None
@@ -336,14 +401,12 @@ class ExpectedRpc(RpcCall):
 class Scenario(Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     description: str = ""
-    seed: int = 0
+    seed: Whole = 0
     cluster: Cluster
     setup: tuple[RpcCall, ...] = ()
     load: Load
     timeline: tuple[Step, ...] = ()
     duration: Duration
-    quiesce: Duration = Field(
-        default=30.0, description="how long the cluster may take to converge after load"
-    )
+    quiesce: Duration = Field(default=30.0, description="how long the cluster may take to converge after load")
     expect: dict[str, Any] = Field(default_factory=dict)
     expect_failure: tuple[str, ...] = ()

@@ -1,0 +1,370 @@
+"""Contradictions in a scenario that is valid key by key: names nobody declared, faults that cannot happen.
+
+Everything here is known without Docker. Each mistake goes to the document at its position.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from harness.scenario.document import Document, Path
+from harness.scenario.expectations import known_check, parse_expectation, suggest
+from harness.scenario.explain import dotted, explain
+from harness.scenario.groups import cut_pairs
+from harness.scenario.plan import erlang_name, node_host, node_options
+from harness.scenario.schema import WRITTEN, Action, ExpectedRpc, Kill, Partition, Pause, Scenario, Step
+from harness.scenario.timeline import Placed, TimelineError, place, spans, walk
+from harness.scenario.values import to_term
+
+MAX_NODES = 100
+_NODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,199}")
+_STORAGES = ("ram_copies", "disc_copies", "disc_only_copies")
+_EPSILON = 1e-6
+
+
+def check(scenario: Scenario, document: Document, base: FilePath) -> None:
+    """Add every contradiction to the document. ``base``: where relative paths of the scenario start."""
+    _Checker(scenario, document, base).run()
+
+
+class _Checker:
+    def __init__(self, scenario: Scenario, document: Document, base: FilePath) -> None:
+        self.scenario = scenario
+        self.say = document.add
+        self.document = document
+        self.base = base
+        self.nodes: tuple[str, ...] = ()
+        self.tables: dict[str, object] = {}
+
+    def run(self) -> None:
+        if not self._nodes():
+            return  # whatever names a node would only repeat it
+        self._names()
+        self._mnesia()
+        self._load()
+        self._terms()
+        self._steps()
+        self._timeline()
+        self._expectations()
+
+    # --- cluster ---
+
+    def _nodes(self) -> bool:
+        cluster, before = self.scenario.cluster, len(self.document.problems)
+        path: Path = ("cluster", "nodes")
+        if isinstance(cluster.nodes, int) and not 1 <= cluster.nodes <= MAX_NODES:
+            self.say(path, f"cluster.nodes: a cluster has 1 to {MAX_NODES} nodes, got {cluster.nodes}")
+            return False
+        written = [] if isinstance(cluster.nodes, int) else list(cluster.nodes)
+        if not isinstance(cluster.nodes, int) and not 1 <= len(written) <= MAX_NODES:
+            self.say(path, f"cluster.nodes: a cluster has 1 to {MAX_NODES} nodes, got {len(written)}")
+        is_map = isinstance(cluster.nodes, dict)
+        for index, name in enumerate(written):
+            here: Path = (*path, name if is_map else index)
+            if name == "harness":
+                self.say(here, "the name harness is the harness's own; call the node something else", at_key=True)
+            elif not _NODE.fullmatch(name):
+                hint = "; a domain goes into cluster.domain" if "." in name else ""
+                self.say(here, f"{name!r} is no host name: a letter, then letters, digits, - or _{hint}", at_key=True)
+            elif name.lower() in (other.lower() for other in written[:index]):
+                self.say(here, f"node {name} is named twice", at_key=True)
+        self.nodes = tuple(node_options(cluster))
+        return len(self.document.problems) == before
+
+    def _names(self) -> None:
+        cluster = self.scenario.cluster
+        path: Path = ("cluster", "node_name")
+        unknown = re.findall(r"\{(?!node\}|host\})[^}]*\}?", cluster.node_name)
+        names = [erlang_name(cluster, name) for name in self.nodes]
+        if unknown:
+            self.say(path, f"node_name: {unknown[0]} means nothing here; there are {{node}} and {{host}}")
+        elif any(name.count("@") != 1 or not name.split("@")[0] for name in names):
+            self.say(path, "node_name: an Erlang node is called name@host, like shop@{host}")
+        elif len(set(names)) < len(names):
+            self.say(path, "node_name: gives two nodes the same name; use {node} or {host} in it")
+        elif any(name.split("@")[1] != node_host(cluster, node) for name, node in zip(names, self.nodes, strict=True)):
+            long = " (long names come from cluster.domain)" if not cluster.domain else ""
+            self.say(path, f"node_name: nodes find each other by what stands behind @; write @{{host}} there{long}")
+        if cluster.domain and not re.fullmatch(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?", cluster.domain):
+            self.say(("cluster", "domain"), f"domain: {cluster.domain!r} is no domain name")
+
+    def _known_node(self, name: str, path: Path) -> bool:
+        if name in self.nodes:
+            return True
+        close = suggest(name, self.nodes)
+        known = ", ".join(self.nodes[:8]) + (", ..." if len(self.nodes) > 8 else "")
+        self.say(path, f"no node is called {name!r}{close or f'; there are {known}'}")
+        return False
+
+    def _known_nodes(self, names: Sequence[str], path: Path) -> None:
+        for index, name in enumerate(names):
+            if self._known_node(name, (*path, index)) and name in names[:index]:
+                self.say((*path, index), f"node {name} is named twice")
+
+    # --- Mnesia ---
+
+    def _mnesia(self) -> None:
+        mnesia = self.scenario.cluster.mnesia
+        if mnesia is None:
+            return
+        self.tables = {**mnesia.tables}
+        for name, table in mnesia.tables.items():
+            path: Path = ("cluster", "mnesia", "tables", name)
+            if name == "schema" or name.startswith("harness_"):
+                self.say(path, f"the table name {name} is taken (schema and harness_... are)", at_key=True)
+            elif not _TABLE.fullmatch(name):
+                self.say(path, f"{name!r} is no table name: letters, digits, _ . @ -", at_key=True)
+            held: dict[str, str] = {}
+            for storage in _STORAGES:
+                copies = getattr(table, storage)
+                listed = self.nodes if copies == "all" else copies
+                if copies != "all":
+                    self._known_nodes(copies, (*path, storage))
+                for index, node in enumerate(listed):
+                    where: Path = (*path, storage) if copies == "all" else (*path, storage, index)
+                    if held.setdefault(node, storage) != storage:
+                        self.say(where, f"table {name}: {node} already holds it as {held[node]}")
+                        break
+            if not held:
+                self.say(path, f"table {name} has no copies; write ram_copies: all", at_key=True)
+        for index, name in enumerate(mnesia.observe):
+            if name in mnesia.tables:
+                self.say(
+                    ("cluster", "mnesia", "observe", index),
+                    f"table {name} is created by the harness (mnesia.tables), so it is observed anyway",
+                )
+
+    def _known_table(self, name: str, path: Path) -> None:
+        mnesia = self.scenario.cluster.mnesia
+        if mnesia is None:
+            self.say(path, f"table {name}: this cluster has no Mnesia; declare it: cluster.mnesia.tables.{name}")
+        elif name in mnesia.observe and name not in mnesia.tables:
+            self.say(path, f"table {name} is only observed: it is the release's own, the harness never uses it")
+        elif name not in self.tables:
+            close = suggest(name, self.tables)
+            self.say(path, f"table {name!r} is not declared{close or f'; add it: cluster.mnesia.tables.{name}'}")
+
+    # --- load ---
+
+    def _load(self) -> None:
+        load = self.scenario.load
+        names: dict[str, int] = {}
+        for index, operation in enumerate(load.operations):
+            path: Path = ("load", "operations", index)
+            self._known_nodes(operation.on, (*path, "on"))
+            for kind in ("write", "read", "update"):
+                on_table = getattr(operation, kind)
+                if on_table is not None:
+                    self._known_table(on_table.table, (*path, kind, "table"))
+            if operation.name and names.setdefault(operation.name, index) != index:
+                self.say((*path, "name"), f"two operations are called {operation.name!r}")
+        if load.locustfile is not None:
+            file = self.base / load.locustfile
+            where: Path = ("load", "locustfile")
+            if not file.is_file():
+                self.say(where, f"locustfile: {load.locustfile} is not there (looked for {file})")
+            elif file.suffix != ".py":
+                self.say(where, f"locustfile: {load.locustfile} is no Python file")
+
+    def _terms(self) -> None:
+        """Arguments and expected answers that are no terms."""
+        places: list[tuple[Path, object]] = []
+        for path, value in _calls(self.scenario):
+            places += [((*path, key), getattr(value, key)) for key in ("args", "returns") if hasattr(value, key)]
+        for path, value in places:
+            try:
+                to_term(value)
+            except ValueError as error:
+                self.say(path, f"{dotted(path)}: {error}")
+
+    # --- timeline ---
+
+    def _steps(self) -> None:
+        first: dict[str, Path] = {}
+        for path, step in walk(self.scenario.timeline):
+            if step.name and first.setdefault(step.name, path) != path:
+                self.say((*path, "name"), f"two steps are called {step.name!r}")
+            if step.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", step.name):
+                self.say((*path, "name"), f"step name {step.name!r}: use letters, digits, dash, underscore, dot")
+            self._schedule(path, step)
+            if step.action is not None:
+                self._action(path, step.action)
+
+    def _schedule(self, path: Path, step: Step) -> None:
+        top = len(path) == 2
+        action = step.action
+        if step.for_ is not None and step.until is not None:
+            self.say((*path, "until"), "for and until exclude one another", at_key=True)
+        if step.at is not None and step.after is not None and top:
+            self.say(
+                (*path, "after"), "at and after exclude one another; a pause between steps is a sequence", at_key=True
+            )
+        if step.at is None and step.after is None and top:
+            self.say(path, "a step needs at: (seconds from full load) or after: (a step's name)")
+        if step.times is not None and step.every is None:
+            self.say((*path, "times"), "times needs every:", at_key=True)
+        if action is None:
+            for key, value in (("for", step.for_), ("until", step.until)):
+                if value is not None:
+                    self.say((*path, key), f"{key}: goes to the steps inside, not around them", at_key=True)
+            for held in ("sequence", "parallel"):
+                if getattr(step, held) == ():
+                    self.say((*path, held), f"{held}: holds no steps")
+            return
+        if not type(action).lasting:
+            for key, value in (("for", step.for_), ("until", step.until)):
+                if value is not None:
+                    self.say((*path, key), f"{key}: {action.kind} acts once and does not last", at_key=True)
+        elif step.for_ == 0 and not isinstance(action, Kill):
+            self.say((*path, "for"), f"a {action.kind} of 0s does nothing")
+        if step.until is not None and step.until.node:
+            self._known_node(step.until.node, (*path, "until", "node"))
+
+    def _action(self, path: Path, action: Action) -> None:
+        here: Path = (*path, action.kind)
+        if isinstance(action, Partition):
+            group_of: dict[str, int] = {}
+            for number, group in enumerate(action.groups):
+                if not group:
+                    self.say((*here, "groups", number), "a group without nodes cuts nothing")
+                for index, node in enumerate(group):
+                    spot: Path = (*here, "groups", number, index)
+                    if not self._known_node(node, spot):
+                        continue
+                    other = group_of.setdefault(node, number)
+                    if other != number:
+                        self.say(spot, f"node {node} is in two groups ({other + 1} and {number + 1})")
+                    elif node in group[:index]:
+                        self.say(spot, f"node {node} is named twice")
+        else:
+            key = next((k for k in ("nodes", "masters", "on") if hasattr(action, k)), "")
+            self._known_nodes(action.nodes_named(), (*here, key))
+        if action.kind == "recover" and self.scenario.cluster.mnesia is None:
+            self.say(here, "recover needs Mnesia; declare cluster.mnesia", at_key=True)
+
+    def _timeline(self) -> None:
+        duration = self.scenario.duration
+        if duration <= 0:
+            self.say(("duration",), "duration: a run lasts longer than 0s")
+            return
+        try:
+            placed = place(self.scenario.timeline, duration, self.scenario.seed)
+        except TimelineError as error:
+            self.say(error.path, str(error))
+            return
+        times = spans(placed, duration)
+        told: set[Path] = set()  # once per step, however often it is repeated
+        for step in placed:
+            if step.path not in told and self._outside(step, times[step.id], duration):
+                told.add(step.path)
+        self._overlaps([step for step in placed if step.path not in told], times)
+
+    def _outside(self, step: Placed, span: tuple[float, float], duration: float) -> bool:
+        begin, end = span
+        if begin + step.slack >= duration - _EPSILON:
+            self.say(step.path, f"{step.id} would begin at {_s(begin + step.slack)}, but the run lasts {_s(duration)}")
+        elif end + step.slack > duration + _EPSILON and step.lasts is not None:
+            late = _s(end + step.slack)
+            self.say((*step.path, "for"), f"{step.id} would end at {late}, but the run lasts {_s(duration)}")
+        else:
+            return False
+        return True
+
+    def _overlaps(self, placed: Sequence[Placed], times: dict[str, tuple[float, float]]) -> None:
+        told: set[tuple[Path, Path]] = set()
+        holding = [step for step in placed if step.lasting and step.until is None]
+        for one, two in _overlapping(holding, times):
+            if (one.path, two.path) in told:
+                continue
+            said = _contradiction(one, two, self.nodes)
+            if said:
+                told.add((one.path, two.path))
+                begin, end = times[one.id]
+                self.say((*two.path, two.kind), f"{said} ({one.id}: {_s(begin)} to {_s(end)})", at_key=True)
+
+    # --- expectations ---
+
+    def _expectations(self) -> None:
+        for name, written in self.scenario.expect.items():
+            path: Path = ("expect", name)
+            if name == "rpc":
+                self._answers(written, path)
+                continue
+            said = known_check(name)
+            if said:
+                self.say(path, said, at_key=True)
+                continue
+            try:
+                parse_expectation(name, written)
+            except ValueError as error:
+                self.say(path, str(error))
+        for index, name in enumerate(self.scenario.expect_failure):
+            said = known_check(name)
+            if said:
+                self.say(("expect_failure", index), said)
+
+    def _answers(self, written: object, path: Path) -> None:
+        if not isinstance(written, list):
+            self.say(path, "expect.rpc: expected a list of calls like [{module: shop, function: invariant}]")
+            return
+        for index, entry in enumerate(written):
+            here: Path = (*path, index)
+            try:
+                answer = ExpectedRpc.model_validate(entry, context=WRITTEN)
+            except ValidationError as error:
+                explain(error, self.document, here, ExpectedRpc)
+                continue
+            if not isinstance(answer.on, str):
+                self._known_nodes(answer.on, (*here, "on"))
+            for key in ("args", "returns"):
+                try:
+                    to_term(getattr(answer, key))
+                except ValueError as error:
+                    self.say((*here, key), f"{dotted((*here, key))}: {error}")
+
+
+def _calls(scenario: Scenario) -> Iterator[tuple[Path, object]]:
+    if scenario.cluster.health:
+        yield ("cluster", "health"), scenario.cluster.health
+    for index, call in enumerate(scenario.setup):
+        yield ("setup", index), call
+    for index, operation in enumerate(scenario.load.operations):
+        if operation.rpc:
+            yield ("load", "operations", index, "rpc"), operation.rpc
+    for path, step in walk(scenario.timeline):
+        if step.rpc:
+            yield (*path, "rpc"), step.rpc
+
+
+def _overlapping(steps: Sequence[Placed], times: dict[str, tuple[float, float]]) -> Iterator[tuple[Placed, Placed]]:
+    """Pairs that last at the same time, the earlier one first."""
+    active: list[Placed] = []
+    for two in sorted(steps, key=lambda step: times[step.id]):
+        active = [one for one in active if times[one.id][1] > times[two.id][0] + _EPSILON]
+        yield from ((one, two) for one in active)
+        active.append(two)
+
+
+def _contradiction(one: Placed, two: Placed, nodes: Sequence[str]) -> str:
+    """What cannot be when ``two`` begins while ``one`` lasts; empty when it can."""
+    if isinstance(one.action, Partition) and isinstance(two.action, Partition):
+        cut = cut_pairs(one.action.groups, nodes)
+        new = cut_pairs(two.action.groups, nodes)
+        if new and new <= cut:
+            return f"partition: {one.id} has already cut all of this"
+        return ""
+    if isinstance(one.action, Kill | Pause) and isinstance(two.action, Kill | Pause):
+        shared = [node for node in two.action.nodes_named() if node in one.action.nodes_named()]
+        if shared:
+            state = "killed" if isinstance(one.action, Kill) else "paused"
+            return f"{two.kind} of {', '.join(shared)}, which is {state} at that time"
+    return ""
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"

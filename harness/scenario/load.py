@@ -1,0 +1,139 @@
+"""A scenario file -> Scenario, or every mistake in it at once, each with file:line:column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.data import data_path
+from harness.errors import Problem, ScenarioError, UsageError
+from harness.scenario.check import check
+from harness.scenario.document import Document, read_document, read_value
+from harness.scenario.expectations import suggest
+from harness.scenario.explain import explain, shown
+from harness.scenario.schema import WRITTEN, Scenario
+
+
+def find_scenario(name: str) -> Path:
+    """The file of this path, or the shipped scenario of this name (``partition.yml``, ``partition``).
+
+    Raises UsageError.
+    """
+    here = Path(name)
+    if here.is_file():
+        return here
+    shipped = shipped_scenarios()
+    if here.name == name:
+        for candidate in (name, f"{name}.yml"):
+            if candidate in shipped:
+                return shipped[candidate]
+    near = suggest(name if name.endswith(".yml") else f"{name}.yml", shipped)
+    remedy = near.removeprefix("; ") or f"name a file, or one of {', '.join(shipped)}"
+    cause = f"{name} is a folder" if here.is_dir() else f"{name}: no such file and no shipped scenario of that name"
+    raise UsageError("find scenario", cause, remedy)
+
+
+def shipped_scenarios() -> dict[str, Path]:
+    """File name -> path of the scenarios that come with the harness."""
+    return {path.name: path for path in sorted(data_path("scenarios").glob("*.yml"))}
+
+
+def load_scenario(source: Path | str, environ: Mapping[str, str], overrides: Sequence[str] = ()) -> Scenario:
+    """Read, validate and check a scenario. A Path is a file; a str is the text itself.
+
+    ``environ`` answers ``${NAME}``; ``overrides`` are ``path=value`` as ``--set`` takes them. Raises ScenarioError
+    with every mistake found, in file order.
+    """
+    document, base = _document(source, environ)
+    scenario: Scenario | None = None
+    if not document.problems:
+        apply_overrides(document, overrides)
+    if not document.problems or document.data is not None:
+        scenario = _validated(document)
+    if scenario is not None:
+        check(scenario, document, base)
+    if document.problems:
+        raise ScenarioError(_in_order(document.problems))
+    assert scenario is not None, "no scenario without a problem"
+    return scenario
+
+
+def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document, Path]:
+    if isinstance(source, str):
+        return read_document(source, "<text>", environ), Path()
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ScenarioError([Problem(str(source), 1, 1, f"not UTF-8 text: byte {error.start}")]) from error
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError([Problem(str(source), 1, 1, f"cannot be read: {cause}")]) from error
+    return read_document(text, str(source), environ), source.absolute().parent
+
+
+def _validated(document: Document) -> Scenario | None:
+    try:
+        return Scenario.model_validate(document.data, context=WRITTEN)
+    except ValidationError as error:
+        explain(error, document)
+        return None
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column, problem.message))
+
+
+# --- overrides ----------------------------------------------------------------------------------------------------
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Set ``load.rate=100/s``, ``timeline.0.for=5s`` or, by a step's name, ``timeline.cut.for=5s`` in the document.
+
+    A path may make new keys in maps, never new entries in lists. Mistakes become problems of the document.
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        parts = path.strip().split(".")
+        if not equals or not all(parts):
+            document.problems.append(Problem(f"--set {override}", 0, 0, "write path=value, like load.rate=100/s"))
+            continue
+        try:
+            _set(document, parts, read_value(text) if text.strip() else "", override)
+        except ValueError as error:
+            document.problems.append(Problem(f"--set {override}", 0, 0, str(error)))
+
+
+def _set(document: Document, parts: Sequence[str], value: Any, override: str) -> None:
+    holder: Any = document.data
+    done: list[str | int] = []
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        key: str | int = _index(holder, part, done) if isinstance(holder, list) else part
+        done.append(key)
+        if not isinstance(holder, dict | list):
+            raise ValueError(
+                f"{'.'.join(map(str, done[:-1])) or 'the scenario'} is {shown(holder)}, no map to set {part} in"
+            )
+        if last:
+            holder[key] = value  # type: ignore[index]
+        elif isinstance(holder, dict):
+            if holder.get(part) is None:
+                holder[part] = {}
+            holder = holder[part]
+        else:
+            holder = holder[key]  # type: ignore[index]
+    document.overridden[tuple(done)] = override
+
+
+def _index(holder: list[Any], part: str, done: Sequence[str | int]) -> int:
+    for index, entry in enumerate(holder):
+        if isinstance(entry, dict) and entry.get("name") == part:
+            return index
+    if part.isdecimal() and int(part) < len(holder):
+        return int(part)
+    names = [str(entry["name"]) for entry in holder if isinstance(entry, dict) and entry.get("name")]
+    known = f"0..{len(holder) - 1}" if holder else "none"
+    raise ValueError(f"{'.'.join(map(str, done))} has no entry {part}; there are {', '.join([known, *names])}")

@@ -1,0 +1,127 @@
+"""Erlang terms as a scenario writes them, and as Plan and artefacts keep them (plain JSON values).
+
+========================  ==========================================
+``"text"``                binary (UTF-8)
+``":name"``               atom
+``{"$tuple": [...]}``     tuple, in YAML ``!tuple [a, b]``
+``{"$charlist": "text"}`` list of code points, in YAML ``!charlist text``
+``{"$binary": ":text"}``  binary whose text begins with a colon, in YAML ``!binary ":text"``
+``{"$base64": "..."}``    binary that is no UTF-8
+``{"$map": [[k, v]]}``    map with keys that are no text
+``{"$term": "..."}``      pid, reference, port, fun, bit string: readable, not written back
+numbers, lists, maps,     themselves; ``null`` is the atom ``undefined``
+``true``, ``false``
+========================  ==========================================
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from harness.etf import Atom, PairMap, Term
+
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
+_ELIXIR = re.compile(r"[A-Z][A-Za-z0-9_]*(\.[A-Z][A-Za-z0-9_]*)*")
+
+
+def module_name(written: str) -> str:
+    """The module atom of a name: ``lists``, ``:lists``, ``Shop.Orders`` -> ``Elixir.Shop.Orders``."""
+    name = written.removeprefix(":")
+    if _ELIXIR.fullmatch(name) and name != "Elixir" and not name.startswith("Elixir."):
+        return f"Elixir.{name}"
+    return name
+
+
+def atom(name: str) -> Term:
+    """An atom as the distribution room maps it: true, false and undefined are Python's own."""
+    return _WORDS[name] if name in _WORDS else Atom(name)
+
+
+def to_term(value: Any) -> Term:
+    """A JSON value of a scenario as a term. Raises ValueError for a ``{"$...": ...}`` that means nothing."""
+    if isinstance(value, str):
+        return atom(value[1:]) if len(value) > 1 and value.startswith(":") else value.encode()
+    if isinstance(value, list | tuple):
+        return [to_term(element) for element in value]
+    if isinstance(value, dict):
+        if len(value) == 1:
+            ((key, held),) = value.items()
+            if isinstance(key, str) and key.startswith("$"):
+                return _tagged(key, held)
+        return _map([(to_term(key), to_term(held)) for key, held in value.items()])
+    return value
+
+
+def _tagged(tag: str, held: Any) -> Term:
+    if tag == "$tuple" and isinstance(held, list | tuple):
+        return tuple(to_term(element) for element in held)
+    if tag == "$charlist" and isinstance(held, str):
+        return [ord(character) for character in held]
+    if tag == "$binary" and isinstance(held, str):
+        return held.encode()
+    if tag == "$base64" and isinstance(held, str):
+        try:
+            return base64.b64decode(held, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"$base64: {error}") from error
+    if tag == "$map" and isinstance(held, list | tuple) and all(_is_pair(pair) for pair in held):
+        return _map([(to_term(key), to_term(value)) for key, value in held])
+    raise ValueError(f"{tag} with {type(held).__name__} is no term")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+def _map(pairs: list[tuple[Term, Term]]) -> Term:
+    try:
+        plain = dict(pairs)
+    except TypeError:  # a list or a map as a key
+        return PairMap(tuple(pairs))
+    # 1, 1.0 and true are one key to Python and three to Erlang
+    return plain if len(plain) == len(pairs) else PairMap(tuple(pairs))
+
+
+def from_term(term: Term) -> Any:
+    """A term as a JSON value; ``to_term`` gives the same term back, except for ``$term`` (pids, funs)."""
+    if isinstance(term, Atom):
+        return f":{term}"
+    if isinstance(term, str):
+        return from_term(term.encode())
+    if term is None or isinstance(term, bool | int | float):
+        return term
+    if isinstance(term, bytes):
+        try:
+            text = term.decode()
+        except UnicodeDecodeError:
+            return {"$base64": base64.b64encode(term).decode()}
+        return {"$binary": text} if text.startswith(":") else text
+    if isinstance(term, tuple):
+        return {"$tuple": [from_term(element) for element in term]}
+    if isinstance(term, list):
+        return [from_term(element) for element in term]
+    if isinstance(term, dict | PairMap):
+        pairs = [(from_term(key), from_term(value)) for key, value in term.items()]
+        if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
+            return dict(pairs)
+        return {"$map": [list(pair) for pair in pairs]}
+    return {"$term": repr(term)}
+
+
+def same_term(a: Term, b: Term) -> bool:
+    """Erlang's ``=:=``: 1, 1.0 and true differ, an atom is no binary."""
+    if isinstance(a, dict | PairMap) and isinstance(b, dict | PairMap):
+        left, right = list(a.items()), list(b.items())
+        return len(left) == len(right) and all(
+            any(same_term(k, l_) and same_term(v, w) for l_, w in right) for k, v in left
+        )
+    if isinstance(a, list | tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(same_term(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, Atom) != isinstance(b, Atom):
+        return False
+    if isinstance(a, bool | int | float) or isinstance(b, bool | int | float):
+        return type(a) is type(b) and a == b
+    return bool(a == b)
