@@ -40,7 +40,7 @@ class UsageError(HarnessError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a scenario file, at a 1-based line and column."""
+    """One mistake in a scenario file, at a 1-based line and column; line 0: not in a file (``--set``)."""
 
     file: str
     line: int
@@ -48,7 +48,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{where}: {self.message}"
 
 
 class ScenarioError(HarnessError):
