@@ -58,6 +58,11 @@ class Engine:
     def remote_host(self) -> str:
         return self.endpoint.remote_host
 
+    def describe(self) -> str:
+        """The engine in one line."""
+        facts = self.facts()
+        return f"{facts['version']} at {facts['endpoint']} ({facts['os']}, Linux {facts['kernel']})"
+
     def facts(self) -> dict[str, str]:
         """Version, operating system, kernel and architecture of the engine's host, for doctor and ``env.json``."""
         info: dict[str, Any] = self.client.info()

@@ -107,7 +107,8 @@ class _Shell:
         except (DockerException, requests.RequestException, OSError) as error:
             raise _ShellLost(engine_said(error), sent=False) from error
         # Plain sockets come wrapped in a reader that would buffer; ssh channels and TLS sockets come as they are.
-        self._socket: socket.socket = getattr(self._attached, "_sock", self._attached)
+        attached: Any = self._attached
+        self._socket: socket.socket = getattr(attached, "_sock", attached)
         self._pid = ""
 
     def run(self, script: str, deadline: float) -> tuple[int, str, str]:

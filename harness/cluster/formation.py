@@ -1,0 +1,146 @@
+"""Started nodes become one cluster: each answers, all see each other, kernel parameters hold, tables are loaded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from harness.cluster.engine import Engine
+from harness.cluster.environment import table_options
+from harness.cluster.image import Progress, probe_beam
+from harness.cluster.node import Node, answers
+from harness.errors import ClusterNotFormed, DistError, EnvironmentProblem
+from harness.etf import Atom, Term
+from harness.scenario.plan import Plan
+
+Each = Callable[[Callable[[Node], Any], Iterable[Node]], list[Any]]
+_POLL = 0.05
+
+
+def form(
+    engine: Engine, plan: Plan, nodes: dict[str, Node], each: Each, given_up: threading.Event, progress: Progress
+) -> str:
+    """Wait until the nodes are one cluster; the OTP releases they run, as in ``27`` or ``25, 27``.
+
+    Raises ClusterNotFormed (with the last log lines of a node that exited), EnvironmentProblem when a kernel
+    parameter is not what the plan says.
+    """
+    deadline = time.monotonic() + plan.ready_within
+
+    def left() -> float:
+        return max(0.1, deadline - time.monotonic())
+
+    each(lambda node: node.wait_ready(left(), plan.health, given_up.is_set), nodes.values())
+    each(lambda node: _wait_mesh(node, nodes, deadline, given_up), nodes.values())
+    releases = each(lambda node: _check_kernel(node, plan), nodes.values())
+    foreign = [node for node in nodes.values() if node.foreign]
+    if foreign and plan.tables:
+        progress("creating the scenario's tables over RPC")
+        beam = probe_beam(engine, progress)
+        each(lambda node: load_probe(node, beam), foreign)
+        _create_tables(plan, nodes, each, left)
+    return ", ".join(sorted(set(releases)))
+
+
+def load_probe(node: Node, beam: bytes) -> None:
+    """Load ``harness_probe`` into a node that lacks it. Raises EnvironmentProblem."""
+    answer = node.rpc("code", "load_binary", [Atom("harness_probe"), _text("harness_probe.beam"), beam])
+    if not (isinstance(answer, tuple) and answer[0] == "module"):
+        raise EnvironmentProblem(
+            "load harness_probe", repr(answer), "the node must run OTP 25 or newer", node=node.name
+        )
+
+
+def _wait_mesh(node: Node, nodes: dict[str, Node], deadline: float, given_up: threading.Event) -> None:
+    """Until the node is connected with every other. Nodes of another image are asked to connect."""
+    others = {other.node_name for other in nodes.values()} - {node.node_name}
+    missing = others
+    while True:
+        try:
+            seen = node.rpc("erlang", "nodes")
+            missing = others - {str(name) for name in seen} if isinstance(seen, list) else others
+            if not missing:
+                return
+            if node.foreign:
+                for name in sorted(missing):
+                    node.rpc("net_kernel", "connect_node", [Atom(name)], 10.0)
+        except DistError as error:
+            if exited := node.died():
+                raise exited from error
+        if given_up.is_set() or time.monotonic() > deadline:
+            raise ClusterNotFormed(
+                "connect", f"{node.node_name} never saw {', '.join(sorted(missing))}",
+                "names, cookies and ports of the nodes must fit: see their logs", node=node.name,
+            )  # fmt: skip
+        time.sleep(_POLL)
+
+
+def _check_kernel(node: Node, plan: Plan) -> str:
+    """Read the kernel parameters back; the node's OTP release."""
+    kernel = plan.kernel
+    found: dict[str, tuple[object, object]] = {
+        "net_ticktime": (_unwrapped(node.rpc("net_kernel", "get_net_ticktime")), kernel.net_ticktime),
+        "net_tickintensity": (_kernel_value(node, "net_tickintensity", 4), kernel.net_tickintensity),
+        "prevent_overlapping_partitions": (
+            _kernel_value(node, "prevent_overlapping_partitions", True), kernel.prevent_overlapping_partitions,
+        ),
+    }  # fmt: skip
+    if kernel.net_setuptime is not None:
+        found["net_setuptime"] = (_kernel_value(node, "net_setuptime", 7), kernel.net_setuptime)
+    for name, (actual, planned) in found.items():
+        if actual != planned:
+            raise EnvironmentProblem(
+                "kernel parameters", f"{name} is {actual}, the scenario says {planned}",
+                f"the image sets it itself: say {name}: {actual} under cluster.kernel, or drop it there",
+                node=node.name,
+            )  # fmt: skip
+    release = node.rpc("erlang", "system_info", [Atom("otp_release")])
+    return bytes(release).decode() if isinstance(release, list) else str(release)
+
+
+def _kernel_value(node: Node, name: str, default: Term) -> Term:
+    answer = answers(node, "application", "get_env", [Atom("kernel"), Atom(name)])
+    return answer[1] if isinstance(answer, tuple) and len(answer) == 2 else default
+
+
+def _unwrapped(answer: Term) -> Term:
+    """``net_kernel:get_net_ticktime`` answers a number, or a tuple around it while it changes."""
+    return answer[1] if isinstance(answer, tuple) and len(answer) == 2 else answer
+
+
+def _create_tables(plan: Plan, nodes: dict[str, Node], each: Each, left: Callable[[], float]) -> None:
+    storages = {storage for table in plan.tables for storage in table.copies.values()}
+    schema = Atom("ram" if storages <= {"ram_copies"} else "disc")
+    names: list[Term] = [Atom(node.node_name) for node in nodes.values()]
+    for node in nodes.values():  # one after the other: two that join at the same time can refuse each other
+        _ok(node, "harness_probe", "ensure_mnesia", [names, schema], left())
+    first = next(iter(nodes.values()))
+    for table in plan.tables:
+        options: list[Term] = [(Atom(name), _value(value)) for name, value in table_options(plan, table)]
+        options.append((Atom("attributes"), [Atom("key"), Atom("value")]))
+        _ok(first, "harness_probe", "ensure_table", [Atom(table.name), options], left())
+    tables: list[Term] = [Atom(table.name) for table in plan.tables]
+
+    def loaded(node: Node) -> None:
+        _ok(node, "harness_probe", "tables_loaded", [tables, int(left() * 1000)], left() + 1)
+
+    each(loaded, nodes.values())
+
+
+def _ok(node: Node, module: str, function: str, args: list[Term], timeout: float) -> None:
+    answer = node.rpc(module, function, args, timeout)
+    if answer != "ok":
+        raise ClusterNotFormed(f"{module}:{function}", repr(answer), "see the node's log", node=node.name)
+
+
+def _value(value: object) -> Term:
+    if isinstance(value, list):
+        return [Atom(word) for word in value]
+    return bool(value)
+
+
+def _text(text: str) -> Term:
+    """An Erlang string: a list of code points."""
+    return [ord(character) for character in text]

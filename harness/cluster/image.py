@@ -1,0 +1,257 @@
+"""Images: the example node, the helper, and a user's own. Nothing is built or pulled twice.
+
+An image of ours is tagged by a hash of what it is made from, so that an unchanged one costs one question to the
+engine. Bases: the local image, else pulled, else bootstrapped from Debian (harness.cluster.bootstrap).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from docker.errors import DockerException, ImageNotFound, NotFound
+
+from harness.cluster.bootstrap import HELPER, Recipe, bootstrap, builder_base, runtime_base
+from harness.cluster.engine import Engine, engine_failed, engine_said
+from harness.data import data_path
+from harness.errors import EnvironmentProblem, ImageMissing
+
+Progress = Callable[[str], None]
+
+PROBE_OTP = 25  # a module compiled on the oldest release loads in every later one
+_PROBE_IN_IMAGE = "_build/default/rel/node/lib"
+_PULL_SILENCE = 30.0  # seconds without a word from the registry, after which a pull is given up
+_LEAVE_OUT = ("_build", ".git", "logs", "test", "ebin")
+
+
+def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -> str:
+    """The tag of the example node on this OTP release (or on ``base``); built unless it is there.
+
+    Raises ImageMissing when no base can be had, EnvironmentProblem when the build fails.
+    """
+    sources = _sources(data_path("erlang/node"))
+    base_id = _local_id(engine, base) if base else ""
+    tag = f"harness-node:otp{otp}-{_digest(sources, str(otp), base, base_id)}"
+    if _local_id(engine, tag):
+        return tag
+    with _one_at_a_time("node-image"):
+        if _local_id(engine, tag):
+            return tag
+        if base:
+            runtime = builder = use_image(engine, base, progress)
+        else:
+            runtime = _base(engine, otp, (f"erlang:{otp}-slim",), runtime_base(otp), progress)
+            builder = _base(engine, otp, (f"erlang:{otp}",), builder_base(otp), progress)
+        progress(f"building {tag} on {runtime}")
+        _build(engine, tag, sources, {"BASE": runtime, "BUILDER": builder})
+    return tag
+
+
+def ensure_helper_image(engine: Engine, progress: Progress) -> str:
+    """The tag of the image whose containers own the nodes' network namespaces; built unless it is there."""
+    sources = _sources(data_path("erlang/helper"))
+    tag = f"harness-helper:{_digest(sources)}"
+    if _local_id(engine, tag):
+        return tag
+    with _one_at_a_time("helper-image"):
+        if _local_id(engine, tag):
+            return tag
+        base = _base(engine, 0, ("debian:bookworm-slim",), HELPER, progress)
+        progress(f"building {tag} on {base}")
+        _build(engine, tag, sources, {"BASE": base})
+    return tag
+
+
+def use_image(engine: Engine, reference: str, progress: Progress = lambda _: None) -> str:
+    """An image by its name: local, else pulled. Raises ImageMissing in one line."""
+    if _local_id(engine, reference):
+        return reference
+    progress(f"pulling {reference}")
+    if refusal := _pull(engine, reference):
+        raise ImageMissing(
+            f"image {reference}",
+            f"it is not here and can't be pulled ({refusal})",
+            f"build or load it first (docker build -t {reference} .), and check its name with: docker images",
+        )
+    return reference
+
+
+def image_facts(engine: Engine, reference: str) -> dict[str, str]:
+    """Id and digest of an image, for ``env.json``."""
+    try:
+        attributes: dict[str, Any] = engine.client.images.get(reference).attrs
+    except (DockerException, requests.RequestException) as error:
+        raise engine_failed(f"image {reference}", error) from error
+    digests = attributes.get("RepoDigests") or [""]
+    return {"reference": reference, "id": str(attributes["Id"]), "digest": str(digests[0])}
+
+
+def probe_beam(engine: Engine, progress: Progress = lambda _: None) -> bytes:
+    """The compiled ``harness_probe``, for nodes that lack it; kept in the user's cache by the hash of its image."""
+    tag = ensure_node_image(engine, PROBE_OTP, "", progress)
+    kept = cache_dir() / f"harness_probe-{tag.rpartition('-')[2]}.beam"
+    if kept.is_file():
+        return kept.read_bytes()
+    beam = _read_from_image(engine, tag, "harness_probe.beam")
+    fresh = kept.with_name(f"{kept.name}.{os.getpid()}.{threading.get_ident()}")
+    fresh.write_bytes(beam)
+    fresh.replace(kept)
+    return beam
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The user's cache folder of the harness, made if need be."""
+    folder = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# --- sources and their hash ---------------------------------------------------------------------------------------
+
+
+def _sources(folder: Path) -> dict[str, bytes]:
+    """Every file that a build sees, by its path below ``folder``; what building and testing leave is left out."""
+    found: dict[str, bytes] = {}
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _LEAVE_OUT)
+        for name in files:
+            path = Path(root) / name
+            if path.suffix not in (".beam", ".dump", ".swp"):
+                found[str(path.relative_to(folder))] = path.read_bytes()
+    if "Dockerfile" not in found:
+        raise EnvironmentProblem("build image", f"{folder} has no Dockerfile", "install the harness again")
+    return dict(sorted(found.items()))
+
+
+def _digest(sources: Mapping[str, bytes], *ingredients: str) -> str:
+    digest = hashlib.sha256()
+    for part in (*ingredients, *sources):
+        digest.update(f"{len(part)}:{part}".encode())
+    for content in sources.values():
+        digest.update(f"{len(content)}:".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _context(sources: Mapping[str, bytes]) -> io.BytesIO:
+    """A build context as tar. Start scripts are executable whatever the wheel made of their modes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content in sources.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.mode = 0o755 if content.startswith(b"#!") else 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    return packed
+
+
+# --- the engine's side --------------------------------------------------------------------------------------------
+
+
+def _local_id(engine: Engine, reference: str) -> str:
+    """The id of an image that is here, else empty."""
+    try:
+        return engine.client.images.get(reference).id or ""
+    except (ImageNotFound, NotFound):
+        return ""
+    except (DockerException, requests.RequestException) as error:
+        raise engine_failed(f"image {reference}", error) from error
+
+
+def _base(
+    engine: Engine, otp: int, pullable: tuple[str, ...], recipe: Recipe | None, progress: Progress
+) -> str:
+    """A base image: a local one, else pulled, else bootstrapped."""
+    for reference in (*((recipe.reference,) if recipe else ()), *pullable):
+        if _local_id(engine, reference):
+            return reference
+    refusals = []
+    for reference in pullable:
+        progress(f"pulling {reference}")
+        if not (refusal := _pull(engine, reference)):
+            return reference
+        refusals.append(f"{reference}: {refusal}")
+        progress(f"could not pull {reference}")
+    if recipe is None:
+        raise ImageMissing(
+            f"base image for OTP {otp}",
+            f"{'; '.join(refusals)}, and no Debian suite carries OTP {otp}",
+            "use otp 25 or 27, or give a base with --base IMAGE",
+        )
+    return bootstrap(engine, recipe, progress)
+
+
+def _pull(engine: Engine, reference: str) -> str:
+    """Pull an image; empty, or why not. A registry that says nothing for a while is given up."""
+    repository, _, tag = reference.rpartition(":") if ":" in reference.rpartition("/")[2] else (reference, "", "")
+    outcome: list[str] = []
+    heard = threading.Event()
+
+    def pull() -> None:
+        refusal = ""
+        try:
+            for event in engine.client.api.pull(repository, tag or "latest", stream=True, decode=True):
+                heard.set()
+                refusal = str(event.get("error", refusal))
+        except (DockerException, requests.RequestException) as error:
+            refusal = engine_said(error)
+        outcome.append(refusal)
+        heard.set()
+
+    worker = threading.Thread(target=pull, name="pull", daemon=True)
+    worker.start()
+    while worker.is_alive():
+        if not heard.wait(_PULL_SILENCE):
+            return f"no word from the registry in {_PULL_SILENCE:g} s"
+        heard.clear()
+        worker.join(0.2)
+    return " ".join(outcome[0].split())
+
+
+def _build(engine: Engine, tag: str, sources: Mapping[str, bytes], arguments: Mapping[str, str]) -> None:
+    said: list[str] = []
+    try:
+        events = engine.client.api.build(
+            fileobj=_context(sources), custom_context=True, tag=tag, buildargs=dict(arguments), rm=True,
+            forcerm=True, decode=True, labels={"harness.role": "image"},
+        )  # fmt: skip
+        for event in events:
+            said += str(event.get("stream", "")).strip().splitlines()
+            if refusal := event.get("error"):
+                last = [line for line in said if not line.startswith(("--->", "Step ", "Removing"))][-3:]
+                raise EnvironmentProblem(
+                    f"build {tag}", " | ".join([*last, str(refusal).strip()]), "harness doctor checks the images"
+                )
+    except (DockerException, requests.RequestException) as error:
+        raise engine_failed(f"build {tag}", error) from error
+
+
+def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
+    """One file of the node's release, by its name."""
+    try:
+        script = f"cat $(find -L {_PROBE_IN_IMAGE} -name {name} | head -1)"
+        content = engine.client.containers.run(
+            tag, ["sh", "-c", script], remove=True, network_mode="none", labels={"harness.role": "image"}
+        )
+    except (DockerException, requests.RequestException) as error:
+        raise engine_failed(f"read {name} from {tag}", error) from error
+    if not content.startswith(b"FOR1"):
+        raise EnvironmentProblem(f"read {name} from {tag}", "it is not in the image", "harness image build")
+    return bytes(content)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(what: str) -> Iterator[None]:
+    """Two runs that need the same image build it once."""
+    with (cache_dir() / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
