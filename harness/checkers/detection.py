@@ -17,13 +17,13 @@ def _noticeable(facts: Facts) -> tuple[FaultWindow, ...]:
 def _per_node(window: FaultWindow) -> tuple[dict[str, Any], ...]:
     def after(node: str) -> float | None:
         at = window.detected_by.get(node)
-        return None if at is None else round((at - window.injected) / 1e9, 3)
+        return None if at is None else round(max(0, at - window.in_force) / 1e9, 3)
 
     return tuple({"node": node, "detected_after_s": after(node)} for node in sorted(window.observers))
 
 
 def detection(facts: Facts) -> Iterator[Finding]:
-    """From injection to ``nodedown`` on every node that lost a peer. Decides only where the scenario sets a limit."""
+    """From a fault in force to ``nodedown`` on every node that lost a peer. Decides only with a limit."""
     yield from _detection(facts, "detection", None)
 
 
@@ -42,15 +42,14 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         yield Finding(check, "not_applicable", "no fault that nodes have to notice", severity=severity)
     for window in windows:
         evidence = _per_node(window)
-        if window.detected is not None:
-            took = (window.detected - window.injected) / 1e9
+        if (took := window.detection_s) is not None:
             summary = f"every node had noticed after {took:.2f} s"
             default = bound if window.kind != "kill" else None  # a killed node's connections close at once
             yield judged(check, took, limit, summary, default=default, unit="s", subject=window.name,
                          evidence=evidence)  # fmt: skip
             continue
         ended = window.heal_began if window.heal_began is not None else facts.timeline.load_end
-        lasted = (ended - window.injected) / 1e9
+        lasted = (ended - window.in_force) / 1e9
         late = ", ".join(sorted(window.observers - window.detected_by.keys()))
         allowed = limit.limit if limit is not None and limit.limit is not None else bound
         if allowed is not None and lasted > allowed and window.bit is not None:

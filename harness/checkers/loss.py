@@ -133,12 +133,19 @@ def _phantoms_in(facts: Facts, table: str, there: Ids) -> Finding:
     evidence = [facts.operation(int(row)) for row in (*refused, *rows)[:EVIDENCE_LIMIT]]
     if len(refused):
         summary += f"; {len(refused):,} writes that were answered as failed are there all the same"
-    if len(nameless):
+    if len(nameless) and facts.plan.load.locustfile is None:
         # an invocation is on disk before it is sent: a row nobody wrote means that part of the history is missing
         summary += f"; {len(nameless):,} rows come from no recorded operation, so the history is incomplete"
-        evidence = [{"id": int(i), "op": "not in the history"} for i in nameless[:EVIDENCE_LIMIT]]
-        return Finding("phantom", "unknown", summary, value=float(len(nameless)), unit="operations",
-                       subject=table, evidence=tuple(evidence))  # fmt: skip
+        strangers = tuple({"id": int(i), "op": "not in the history"} for i in nameless[:EVIDENCE_LIMIT])
+        return Finding(
+            "phantom",
+            "unknown",
+            summary,
+            value=float(len(nameless)),
+            unit="operations",
+            subject=table,
+            evidence=strangers,
+        )
     return Finding(
         "phantom",
         "fail" if len(refused) else "pass",

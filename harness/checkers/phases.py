@@ -13,16 +13,16 @@ the worst: undetected, then detected, then healing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.history import FaultRecord, History
+from harness.scenario.groups import cut_pairs
 
 PHASES: Final = ("before", "undetected", "detected", "healing", "after")
 _SEVERITY: Final = {"undetected": 3, "detected": 2, "healing": 1}
@@ -49,6 +49,16 @@ class FaultWindow:
     observers: frozenset[str]  # nodes that have to notice
     detected_by: Mapping[str, int] = field(default_factory=dict)
     sides: tuple[frozenset[str], ...] = ()  # of a partition: the groups
+
+    @property
+    def in_force(self) -> int:
+        """When the effect began, as far as it was proven."""
+        return self.injected if self.bit is None else max(self.bit, self.injected)
+
+    @property
+    def detection_s(self) -> float | None:
+        """Seconds from being in force to the last node's notice."""
+        return None if self.detected is None else max(0.0, (self.detected - self.in_force) / 1e9)
 
     @property
     def detected(self) -> int | None:
@@ -171,7 +181,8 @@ def _concerned(
 ) -> frozenset[tuple[str, str]]:
     """(observer, peer) for every loss that a node has to notice."""
     if kind == "partition":
-        return frozenset(pair for a, b in combinations(sides, 2) for x in a for y in b for pair in ((x, y), (y, x)))
+        groups = [tuple(side) for side in sides]
+        return frozenset((observer, peer) for peer, observer in cut_pairs(groups, set(alias.values())))
     if kind in ("kill", "pause"):
         others = set(alias.values()) - set(targets)
         return frozenset((observer, target) for observer in others for target in targets)
@@ -275,8 +286,3 @@ def _intervals(windows: tuple[FaultWindow, ...]) -> Iterable[tuple[str, int, int
         else:
             merged.append((name, start, end))
     return merged
-
-
-def seconds_between(start: int | None, end: int | None) -> float:
-    """NaN where one of them never came."""
-    return math.nan if start is None or end is None else (end - start) / 1e9

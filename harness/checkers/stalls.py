@@ -41,8 +41,8 @@ def _longest(facts: Facts, window: FaultWindow, context: str) -> Finding:
     worst = int(rows[int(np.argmax(took))])
     longest = float(took.max())
     default = None
-    if window.detected is not None:
-        default = (window.detected - window.injected) / 1e9 + SLACK
+    if window.detection_s is not None:
+        default = window.detection_s + SLACK
     unanswered = " (no answer came)" if ops.end[worst] < 0 else ""
     summary = f"longest {context} write {longest:.2f} s{unanswered}"
     return judged("writer_stall", longest, limit, summary, default=default, unit="s", subject=subject,

@@ -118,7 +118,7 @@ def fault_bit(facts: Facts) -> Iterator[Finding]:
 def generator(facts: Facts) -> Iterator[Finding]:
     """The load generator kept up: no worker was lost, its rate was offered, few starts were dropped as too late."""
     load = facts.history.load
-    offered = int(sum(dict(load.get("offered", {})).values()))
+    offered = _total(load.get("offered", 0))
     dropped = {str(reason): int(n) for reason, n in dict(load.get("dropped", {})).items() if n}
     late = dropped.get("generator_late", 0)
     planned = facts.plan.load
@@ -151,6 +151,11 @@ def generator(facts: Facts) -> Iterator[Finding]:
     if dropped:
         said += ", dropped: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(dropped.items()))
     yield Finding("generator", "pass", said, value=share, limit=LATE_SHARE, unit="ratio", evidence=shown)
+
+
+def _total(figure: Any) -> int:
+    """A figure as one number, where it is kept per operation or node their sum."""
+    return int(sum(figure.values())) if isinstance(figure, dict) else int(figure)
 
 
 def final_state(facts: Facts) -> Iterator[Finding]:
