@@ -1,24 +1,4 @@
-"""Faults by the name of their action in a scenario. A new one is a file here and a line in FAULTS: docs/faults.md."""
+"""What is done to a cluster: one file per fault (``registry`` lists them), the clock, the watchdog.
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from harness.faults.kill import Kill
-from harness.faults.partition import Partition
-from harness.faults.pause import Pause
-from harness.faults.recover import Recover
-from harness.faults.rpc import Rpc
-
-if TYPE_CHECKING:
-    from harness.faults.fault import Fault, Situation
-    from harness.scenario.plan import PlannedStep
-
-FAULTS: dict[str, Callable[[PlannedStep, Situation], Fault]] = {
-    "partition": Partition,
-    "kill": Kill,
-    "pause": Pause,
-    "recover": Recover,
-    "rpc": Rpc,
-}
+Nothing is imported here: the watchdog is a module of this package, and an idle one should weigh next to nothing.
+"""

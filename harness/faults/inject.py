@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from harness.bus import Bus
 from harness.errors import HarnessError
-from harness.faults import FAULTS
 from harness.faults.fault import Evidence, Fault, Situation
+from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Mark, Observation
 from harness.scenario.plan import Plan, PlannedStep
 from harness.store import RunDir
