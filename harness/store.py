@@ -179,10 +179,11 @@ class RunDir:
         for line in lines:
             try:
                 child = json.loads(line)
-            except ValueError:
-                continue
-            if process_start(child["pid"]) == child["start"] != "":
-                yield int(child["pid"]), str(child["role"])
+                pid, start, role = int(child["pid"]), str(child["start"]), str(child["role"])
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a SIGKILL in the middle of a write
+            if process_start(pid) == start != "":
+                yield pid, role
 
 
 def process_start(pid: int) -> str:
