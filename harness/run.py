@@ -1,0 +1,197 @@
+"""The whole story on one page: scenario -> cluster -> baseline -> load, faults, probes -> quiesce -> verdict.
+
+What is acquired is released in reverse order on every exit path: load stops, faults heal, artefacts are written,
+containers go. A signal raises ``Interrupted`` in the main thread once; later ones change nothing. If this
+process is killed outright, the kernel lets the cuts expire and the watchdog does the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.bus import Bus
+from harness.checkers import Verdict, check
+from harness.cluster.cluster import Cluster
+from harness.cluster.engine import Engine, find_engine
+from harness.cluster.sweep import remove_run
+from harness.environment import describe
+from harness.errors import HarnessError
+from harness.faults.inject import Injector
+from harness.faults.watchdog import start_watchdog
+from harness.history import History, JournalEvent, Mark
+from harness.history_files import load_history, write_final
+from harness.load.launch import LoadRun
+from harness.metrics import Metrics
+from harness.probes import Probes, baseline, quiesce, read_final_state, run_setup
+from harness.report import write_aborted, write_all
+from harness.report.terminal import Live
+from harness.scenario.plan import Plan, make_plan
+from harness.scenario.render import resolved_yaml
+from harness.scenario.schema import Scenario
+from harness.signals import Interruption
+from harness.store import RunDir
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line adds to a scenario."""
+
+    out: Path = Path("runs")
+    web: bool = False
+    metrics: tuple[str, int] = ("127.0.0.1", 9646)
+    keep: str = "never"
+    expose: str = ""
+    quiet: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended, after everything is written."""
+
+    exit_code: int
+    summary: dict[str, Any]
+
+
+def run(scenario: Scenario, source: Path, options: RunOptions) -> Result:
+    """Run one scenario and judge it. Raises HarnessError when there is no verdict (environment, interruption)."""
+    with Interruption() as interruption:
+        plan = make_plan(scenario, source=str(source))
+        engine = find_engine()
+        rundir = RunDir.create(options.out, plan)
+        live = Live(plan, rundir, quiet=options.quiet, to_stderr=options.json)
+        try:
+            with live:
+                return _Story(plan, scenario, options, engine, rundir, live, interruption).told()
+        except HarnessError as error:
+            write_aborted(rundir, plan, error)
+            raise
+        finally:
+            rundir.close()
+
+
+class _Story:
+    """One run's parts. ``told`` is the whole way down; ``way_out`` is the way back, whatever happens."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        scenario: Scenario,
+        options: RunOptions,
+        engine: Engine,
+        rundir: RunDir,
+        live: Live,
+        interruption: Interruption,
+    ) -> None:
+        self.plan = plan
+        self.scenario = scenario
+        self.options = options
+        self.engine = engine
+        self.rundir = rundir
+        self.live = live
+        self.interruption = interruption
+        self.bus = Bus()
+        self.bus.subscribe(live.on_event)
+        self.cluster: Cluster | None = None
+        self.passed = False
+
+    def told(self) -> Result:
+        with ExitStack() as way_out:
+            try:
+                history, verdict = self._walk(way_out)
+            finally:
+                self.interruption.hold()
+        summary = write_all(self.rundir, history, verdict)
+        self.live.verdict(verdict, history)
+        return Result(verdict.exit_code, summary)
+
+    def _walk(self, way_out: ExitStack) -> tuple[History, Verdict]:
+        plan, rundir = self.plan, self.rundir
+        rundir.write_text("scenario.resolved.yml", resolved_yaml(self.scenario))
+        way_out.callback(self.bus.close)
+        watchdog = start_watchdog(rundir, self.engine)
+        way_out.callback(watchdog.done)
+        way_out.callback(self._leave_cluster)
+
+        self._phase("starting")
+        cookie = self.scenario.cluster.cookie.get_secret_value()
+        cluster = self.cluster = Cluster.start(
+            plan, cookie, rundir.run_id, self.engine, self.live.progress, expose=self.options.expose
+        )
+        rundir.write_json("env.json", describe(self.engine, cluster, plan))
+        metrics = Metrics(plan, rundir, cluster.otp)
+        way_out.callback(metrics.finish)
+        self.bus.subscribe(metrics.on_event)
+        self.live.serving(*metrics.serve(*self.options.metrics))
+        self.live.follow(metrics)
+
+        self._phase("baseline")
+        probes = Probes(cluster, plan, rundir, self.journal, self.bus, metrics)
+        way_out.callback(probes.stop)
+        probes.install()
+        run_setup(cluster, plan)
+        baseline(cluster, plan)
+        probes.start()
+
+        injector = Injector(plan, cluster, self.journal, self.bus, rundir)
+        way_out.callback(injector.heal_all)
+        load = LoadRun(
+            plan,
+            cluster.load_targets(),
+            cluster.cookie,
+            rundir,
+            web=self.options.web,
+            on_snapshot=metrics.ingest,
+            on_event=self.journal,
+        )
+        way_out.callback(load.stop)
+        self._phase("ramping")
+        load.start()
+        if self.options.web:
+            self.live.web(load.web_url)
+        began = load.wait_full_load()
+
+        self._phase("load")
+        injector.start(began)
+        load.wait_until(began + round(plan.duration * 1e9))
+
+        self._phase("stopping")
+        load.stop()
+        injector.stop()
+        self._phase("quiesce")
+        quiesce(cluster, plan, self.journal)
+        write_final(rundir, read_final_state(cluster, plan, injector.discarded))
+        probes.stop()
+        rundir.write_json("load-summary.json", metrics.load_summary())
+
+        self._phase("judging")
+        history = load_history(rundir)
+        verdict = check(history)
+        metrics.set_verdict(verdict.outcome, verdict.findings)
+        self.passed = verdict.exit_code == 0
+        return history, verdict
+
+    def journal(self, event: JournalEvent) -> None:
+        """On disk first, then to whoever listens."""
+        self.rundir.journal(event)
+        self.bus.publish(event)
+
+    def _phase(self, name: str) -> None:
+        self.journal(Mark(time.monotonic_ns(), "phase", {"phase": name}))
+
+    def _leave_cluster(self) -> None:
+        """Logs always; containers unless they are to be kept. Without a cluster object, whatever bears our label."""
+        if self.cluster is None:
+            remove_run(self.engine, self.rundir.run_id)
+            return
+        try:
+            self.cluster.save_logs(self.rundir.logs)
+        finally:
+            if self.options.keep == "always" or (self.options.keep == "on-failure" and not self.passed):
+                self.live.kept(self.cluster)
+            else:
+                self.cluster.remove()
