@@ -81,10 +81,9 @@ def test_a_term_comes_back_equal(term: Any, rest: bytes) -> None:
 def term_or_error(data: bytes) -> None:
     try:
         term, _ = binary_to_term(data)
-    except DecodeError as error:
-        assert 0 <= error.offset
+    except DecodeError:
         return
-    term_to_binary(term)
+    term_to_binary(term)  # a term indeed
 
 
 @given(st.binary(max_size=200))

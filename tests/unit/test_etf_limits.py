@@ -129,7 +129,7 @@ def test_a_list_within_itself_is_refused() -> None:
 
 
 def test_subclasses_are_written_as_their_base() -> None:
-    point = namedtuple("point", "x y")  # noqa: PYI024
+    point = namedtuple("point", "x y")
     colour = enum.IntEnum("colour", {"RED": 7})
     value = [point(1, 2), colour.RED, OrderedDict(a=1), enum.Enum("E", {"A": "a"}, type=str).A]
     assert binary_to_term(term_to_binary(value))[0] == [(1, 2), 7, {b"a": 1}, b"a"]

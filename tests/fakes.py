@@ -1,0 +1,90 @@
+"""Stand-ins for what a unit test cannot have: here, the far side of a distribution connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+from harness.dist.framing import TICK, Deframer, frame
+from harness.dist.handshake import Acceptor, Established, Identity
+from harness.errors import HandshakeRefused
+from harness.etf import Atom, Pid, Reference, Term, decode, encode
+
+
+class FakePeer:
+    """A node on loopback that speaks the real handshake and then does what `script` says with the connection."""
+
+    name = "fake@fake"
+
+    def __init__(self, script: Callable[[FakeLink], None], *, cookie: str = "c", status: str = "ok") -> None:
+        self._script = script
+        self._identity = Identity(self.name, cookie, 77)
+        self._status = status
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError, HandshakeRefused):  # closed by the test, or refused by us
+            sock, _ = self._listener.accept()
+            with sock:
+                acceptor = Acceptor(self._identity, 4711, self._status)
+                while data := sock.recv(4096):
+                    for event in acceptor.receive(data):
+                        if isinstance(event, Established):
+                            self._script(FakeLink(sock, event.rest))
+                            return
+                        sock.sendall(event.data)
+
+    def __enter__(self) -> FakePeer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self._thread.join(10)
+
+
+class FakeLink:
+    """The established connection, seen from the peer."""
+
+    def __init__(self, sock: socket.socket, rest: bytes) -> None:
+        self.sock = sock
+        self._deframe = Deframer()
+        self._packets = self._deframe.receive(rest)
+
+    def packet(self) -> bytes | None:
+        """The next packet (b"" is a tick); None once the other side has closed."""
+        while not self._packets:
+            data = self.sock.recv(1 << 16)
+            if not data:
+                return None
+            self._packets += self._deframe.receive(data)
+        return self._packets.pop(0)
+
+    def message(self) -> tuple[Term, Term] | None:
+        """The next control message and what it carries; ticks are skipped."""
+        while (packet := self.packet()) is not None:
+            if packet:
+                control, end = decode(packet, 2)
+                return control, decode(packet, end + 1)[0] if end < len(packet) else None
+        return None
+
+    def call(self) -> tuple[Pid, Reference, str, str, list[Term]] | None:
+        """The next call to rex: who asks, its reference, module, function, arguments."""
+        got = self.message()
+        if got is None:
+            return None
+        _tag, (pid, ref), (_call, module, function, args, _leader) = got[1]
+        return pid, ref, module, function, args
+
+    def reply(self, pid: Pid, ref: Reference, result: Term) -> None:
+        self.send((2, Atom(""), pid), (ref, result))
+
+    def send(self, control: Term, message: Term) -> None:
+        self.sock.sendall(frame(b"p\x83", encode(control), b"\x83", encode(message)))
+
+    def tick(self) -> None:
+        self.sock.sendall(TICK)

@@ -1,0 +1,367 @@
+"""One connection under many callers, against a peer on loopback that does what each test says."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import FakeLink, FakePeer
+
+from harness.dist import Connection, connect
+from harness.errors import (
+    CallTimeout,
+    ConnectionLost,
+    EncodeError,
+    HandshakeRefused,
+    HarnessError,
+    NotSent,
+    RemoteError,
+    UsageError,
+)
+from harness.etf import Atom, Pid, encode
+
+WAIT = 10.0
+DEEP = b"h\1" * 600 + b"j"
+
+
+def dial(peer: FakePeer, **changes: Any) -> Connection:
+    return connect(peer.name, **{"host": "127.0.0.1", "port": peer.port, "cookie": "c", **changes})
+
+
+class Callers:
+    """Calls made at once, each in a thread; what became of them, in order."""
+
+    def __init__(self, *calls: Callable[[], Any]) -> None:
+        self.outcomes: list[Any] = [None] * len(calls)
+        self._threads = [threading.Thread(target=self._run, args=item, daemon=True) for item in enumerate(calls)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, index: int, call: Callable[[], Any]) -> None:
+        try:
+            self.outcomes[index] = call()
+        except HarnessError as error:
+            self.outcomes[index] = error
+
+    def wait(self) -> list[Any]:
+        for thread in self._threads:
+            thread.join(WAIT)
+            assert not thread.is_alive()
+        return self.outcomes
+
+
+def until(condition: Callable[[], bool]) -> None:
+    waited = threading.Event()
+    for _ in range(int(WAIT * 200)):
+        if condition():
+            return
+        waited.wait(0.005)
+    raise AssertionError("did not come about")
+
+
+def echo(link: FakeLink) -> None:
+    while (call := link.call()) is not None:
+        pid, ref, _module, _function, args = call
+        link.reply(pid, ref, args)
+
+
+def silent(link: FakeLink) -> None:
+    while link.packet() is not None:
+        pass
+
+
+def test_calls_and_answers() -> None:
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+        assert [connection.rpc("m", "f", [n]) for n in range(5)] == [[n] for n in range(5)]
+        assert not connection.closed
+        big = b"x" * 20_000_000
+        assert connection.rpc("m", "f", [big], timeout=WAIT) == [big]
+        connection.close()
+        assert connection.closed
+
+
+def test_answers_in_any_order() -> None:
+    def backwards(link: FakeLink) -> None:
+        calls = [link.call() for _ in range(3)]
+        for call in reversed(calls):
+            assert call is not None
+            link.reply(call[0], call[1], call[4])
+        silent(link)
+
+    with FakePeer(backwards) as peer:
+        connection = dial(peer)
+        callers = Callers(*(lambda n=n: connection.rpc("m", "f", [n], WAIT) for n in (1, 2, 3)))
+        assert callers.wait() == [[1], [2], [3]]
+        connection.close()
+
+
+def test_a_late_answer_is_dropped() -> None:
+    def late(link: FakeLink) -> None:
+        first, second = link.call(), link.call()
+        assert first is not None
+        assert second is not None
+        link.reply(first[0], first[1], Atom("late"))
+        link.reply(second[0], second[1], Atom("in_time"))
+        silent(link)
+
+    with FakePeer(late) as peer:
+        connection = dial(peer)
+        with pytest.raises(CallTimeout, match=r"fake@fake: rpc m:f/0: no answer within 0\.01 s"):
+            connection.rpc("m", "f", timeout=0.01)
+        assert connection.rpc("m", "f", timeout=WAIT) == "in_time"
+        assert not connection._slots
+        connection.close()
+
+
+def test_loss_reaches_every_caller_at_once() -> None:
+    def vanish(link: FakeLink) -> None:
+        for _ in range(5):
+            link.call()
+
+    told: list[HarnessError] = []
+    with FakePeer(vanish) as peer:
+        connection = dial(peer, on_close=told.append)
+        outcomes = Callers(*[lambda: connection.rpc("m", "f", timeout=None)] * 5).wait()
+    assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 5
+    assert len({id(outcome) for outcome in outcomes}) == 5
+    until(lambda: len(told) == 1)
+    assert "closed by the node" in str(told[0])
+    with pytest.raises(NotSent, match="closed by the node"):
+        connection.rpc("m", "f")
+    with pytest.raises(NotSent):
+        connection.cast("m", "f")
+    assert not connection._slots
+
+
+def test_closing_here_wakes_callers_and_tells_nobody_else() -> None:
+    told: list[HarnessError] = []
+    with FakePeer(silent) as peer:
+        connection = dial(peer, on_close=told.append)
+        callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
+        until(lambda: bool(connection._slots) and not connection._out)
+        connection.close()
+        connection.close()
+        assert isinstance(callers.wait()[0], ConnectionLost)
+    assert not told
+
+
+def test_the_hook_runs_before_each_send_and_sends_are_shared() -> None:
+    gate, entered, sends = threading.Event(), threading.Event(), []
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+
+        def hook() -> None:
+            sends.append(len(connection._out))
+            entered.set()
+            gate.wait(WAIT)
+
+        connection.before_write = hook
+        first = Callers(lambda: connection.rpc("m", "f", [0], WAIT))
+        assert entered.wait(WAIT)
+        others = Callers(*(lambda n=n: connection.rpc("m", "f", [n], WAIT) for n in range(1, 21)))
+        until(lambda: len(connection._out) == 20)
+        gate.set()
+        assert first.wait() + others.wait() == [[n] for n in range(21)]
+        assert len(sends) == 2  # the first alone, then twenty in one
+        connection.close()
+
+
+def test_nothing_is_sent_when_the_hook_fails() -> None:
+    received: list[Any] = []
+
+    def listen(link: FakeLink) -> None:
+        while (packet := link.packet()) is not None:
+            received.append(packet)
+
+    def disk_full() -> None:
+        raise OSError("disk full")
+
+    with FakePeer(listen) as peer:
+        connection = dial(peer)
+        connection.before_write = disk_full
+        with pytest.raises(NotSent, match="disk full"):
+            connection.rpc("m", "f")
+        assert connection.closed
+    assert not any(received)
+
+
+def test_what_still_waits_for_the_writer_at_its_timeout_was_not_sent() -> None:
+    gate, entered = threading.Event(), threading.Event()
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+
+        def hook() -> None:
+            entered.set()
+            gate.wait(WAIT)
+
+        connection.before_write = hook
+        first = Callers(lambda: connection.rpc("m", "f", [1], WAIT))
+        assert entered.wait(WAIT)
+        with pytest.raises(NotSent, match="not sent within"):
+            connection.rpc("m", "f", [2], timeout=0.01)
+        gate.set()
+        assert first.wait() == [[1]]
+        assert connection.rpc("m", "f", [3], WAIT) == [3]
+        connection.close()
+
+
+def test_ticks_are_answered_and_sent() -> None:
+    ticked = threading.Event()
+
+    def tick(link: FakeLink) -> None:
+        link.tick()
+        for _ in range(3):  # one in answer, others of its own
+            assert link.packet() == b""
+        ticked.set()
+        silent(link)
+
+    with FakePeer(tick) as peer:
+        connection = dial(peer, ticktime=0.4)
+        assert ticked.wait(WAIT)
+        connection.close()
+
+
+def test_a_silent_peer_is_dead() -> None:
+    told: list[HarnessError] = []
+    with FakePeer(silent) as peer:
+        connection = dial(peer, ticktime=0.2, on_close=told.append)
+        with pytest.raises(ConnectionLost, match="silent"):
+            connection.rpc("m", "f", timeout=WAIT)
+        until(lambda: bool(told))
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\3abc", b"\0\0\0\4p\x83h\1"])
+def test_a_peer_that_breaks_the_protocol_is_left(garbage: bytes) -> None:
+    def talk(link: FakeLink) -> None:
+        link.call()
+        link.sock.sendall(garbage)
+        silent(link)
+
+    with FakePeer(talk) as peer:
+        connection = dial(peer)
+        with pytest.raises(ConnectionLost, match="cannot be read"):
+            connection.rpc("m", "f", timeout=WAIT)
+
+
+def test_an_unreadable_result_concerns_its_caller_only() -> None:
+    def talk(link: FakeLink) -> None:
+        for _ in range(2):
+            call = link.call()
+            assert call is not None
+            body = encode((call[1], Atom("marker"))).replace(encode(Atom("marker")), DEEP)
+            control = encode((2, Atom(""), call[0]))
+            data = b"p\x83" + control + b"\x83" + (encode((call[1], 1)) if not call[4] else body)
+            link.sock.sendall(len(data).to_bytes(4, "big") + data)
+        echo(link)
+
+    with FakePeer(talk) as peer:
+        connection = dial(peer)
+        assert connection.rpc("m", "f", timeout=WAIT) == 1
+        with pytest.raises(RemoteError, match=r"unreadable answer: .*deeper than 512"):
+            connection.rpc("m", "f", [1], timeout=WAIT)
+        assert connection.rpc("m", "f", [2], timeout=WAIT) == [2]
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "klass", "reason"),
+    [
+        (("EXIT", (Atom("badarg"), [(Atom("m"), Atom("f"), 0, [])])), "error", "badarg"),
+        (("EXIT", Atom("killed")), "exit", "killed"),
+        (Atom("nodedown"), "badrpc", "nodedown"),
+    ],
+)
+def test_badrpc(answer: Any, klass: str, reason: str) -> None:
+    if isinstance(answer, tuple):
+        answer = (Atom("EXIT"), answer[1])
+
+    def fail(link: FakeLink) -> None:
+        call = link.call()
+        assert call is not None
+        link.reply(call[0], call[1], (Atom("badrpc"), answer))
+        silent(link)
+
+    with FakePeer(fail) as peer:
+        connection = dial(peer)
+        with pytest.raises(RemoteError, match=reason) as raised:
+            connection.rpc("m", "f", timeout=WAIT)
+        assert raised.value.klass == klass
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "klass"),
+    [
+        (("return", 5), None),
+        (("error", Atom("x"), []), "error"),
+        (("throw", Atom("x")), "throw"),
+        (("exit", Atom("x")), "exit"),
+        (None, "exit"),
+    ],
+)
+def test_erpc(outcome: Any, klass: str | None) -> None:
+    def spawn(link: FakeLink) -> None:
+        got = link.message()
+        assert got is not None
+        (_op, ref, me, _leader, _mfa, _options), _args = got
+        worker = Pid(Atom(peer.name), 5, 0, 77)
+        link.send((2, Atom(""), me), (Atom("io_request"), worker, ref, (Atom("put_chars"), Atom("unicode"), b"x")))
+        answered = link.message()
+        assert answered is not None
+        assert answered[1] == ("io_reply", ref, "ok")
+        reason = Atom("killed") if outcome is None else (ref, Atom(outcome[0]), *outcome[1:])
+        link.send((28, worker, me, ref), reason)
+        silent(link)
+
+    with FakePeer(spawn) as peer:
+        connection = dial(peer)
+        if klass is None:
+            assert connection.erpc("m", "f", timeout=WAIT) == 5
+        else:
+            with pytest.raises(RemoteError) as raised:
+                connection.erpc("m", "f", timeout=WAIT)
+            assert raised.value.klass == klass
+        connection.close()
+
+
+def test_no_term_no_call() -> None:
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+        with pytest.raises(EncodeError):
+            connection.rpc("m", "f", [object()])
+        assert not connection._slots
+        assert connection.rpc("m", "f", [1], WAIT) == [1]
+        connection.close()
+
+
+def test_refusals() -> None:
+    with FakePeer(silent, cookie="other") as peer, pytest.raises(HandshakeRefused, match="cookies differ") as refused:
+        dial(peer)
+    assert refused.value.reason == "cookie"
+    with FakePeer(silent, status="nok") as peer, pytest.raises(HandshakeRefused) as refused:
+        dial(peer)
+    assert refused.value.reason == "nok"
+
+
+def test_an_old_connection_under_our_name_is_replaced() -> None:
+    with FakePeer(echo, status="alive") as peer:
+        connection = dial(peer)
+        assert connection.rpc("m", "f", [1], WAIT) == [1]
+        connection.close()
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(NotSent, match="no answer in time"):
+            connect("a@a", host="127.0.0.1", port=port, cookie="c", timeout=0.05)
+        with pytest.raises(NotSent, match="epmd"):
+            connect("a@a", host="127.0.0.1", epmd_port=port, cookie="c", timeout=0.05)
+    with pytest.raises(NotSent, match="refused"):
+        connect("a@a", host="127.0.0.1", port=port, cookie="c")
+    with pytest.raises(UsageError, match="name@host"):
+        connect("a", host="127.0.0.1", cookie="c")
