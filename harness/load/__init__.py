@@ -1,0 +1,1 @@
+"""Load: what is driven against a cluster, and the record of it."""
