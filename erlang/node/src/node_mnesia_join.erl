@@ -6,8 +6,8 @@
 
 -export([run/1]).
 
--define(FIRST_PAUSE_MS, 50).
--define(LAST_PAUSE_MS, 1000).
+-define(FIRST_PAUSE_MS, 20).
+-define(LAST_PAUSE_MS, 250).
 -define(LOAD_SLICE_MS, 1000).
 -define(RPC_TIMEOUT_MS, 10000).
 
@@ -19,7 +19,7 @@ run(Config = #{tables := Tables}) ->
     ok = set_dir(Config),
     Started = erlang:monotonic_time(millisecond),
     repeat(fun() -> schema(Config, Started) end),
-    lists:foreach(fun(Table) -> repeat(fun() -> table(Table, Config, Started) end) end, Tables),
+    lists:foreach(fun(Table) -> repeat(fun() -> table(Table, Config) end) end, Tables),
     repeat(fun() -> load(node_tables:own(node(), Tables)) end),
     node_mnesia:waiting_for(done),
     logger:notice("ready: nodes ~p, tables ~p",
@@ -154,12 +154,12 @@ forget(_Member, Reason) ->
 
 %% ---- tables
 
--spec table(node_config:table(), node_config:config(), integer()) -> outcome().
-table(Table = {Name, _}, Config, Started) ->
+-spec table(node_config:table(), node_config:config()) -> outcome().
+table(Table = {Name, _}, Config) ->
     case {exists(Name), node_tables:storage(node(), Table)} of
         {true, none} -> next;
         {true, Storage} -> own_copy(Name, Storage);
-        {false, _} -> missing(Table, Config, Started)
+        {false, _} -> missing(Table, Config)
     end.
 
 -spec exists(atom()) -> boolean().
@@ -173,8 +173,8 @@ own_copy(Name, Storage) ->
         _ -> next
     end.
 
--spec missing(node_config:table(), node_config:config(), integer()) -> outcome().
-missing(Table = {Name, _}, #{schema := Kind}, _Started) ->
+-spec missing(node_config:table(), node_config:config()) -> outcome().
+missing(Table = {Name, _}, #{schema := Kind}) ->
     Absent = node_tables:placed(Table) -- members(Kind),
     case {Absent, node_tables:creator(Table) =:= node()} of
         {[], true} -> done(Name, mnesia:create_table(Name, node_tables:options(Table)));
