@@ -6,7 +6,8 @@ import re
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from harness.scenario.schema import Limit, duration
+from harness.scenario.schema import Limit
+from harness.scenario.units import duration
 
 Unit = Literal["duration", "ratio", "count", "yes"]
 
@@ -30,6 +31,9 @@ CHECKS: dict[str, tuple[Unit, str]] = {
     "availability": ("ratio", "operations that ended ok, of those that ended"),
     "enough_samples": ("count", "operations per phase needed for a judgement"),
     "lag": ("duration", "99th percentile of replication lag"),
+    "fault_bit": ("yes", "every fault was seen to bite and to be healed"),
+    "generator": ("yes", "the load generator kept its rate"),
+    "final_state": ("yes", "every replica could be read after quiesce"),
     "rpc": ("yes", "answers of the scenario's own expect: rpc"),
 }
 LOWER = frozenset({"availability", "enough_samples"})  # a bare upper limit makes no sense for these
@@ -47,7 +51,7 @@ def known_check(name: str) -> str:
     """Empty for a known check, else what to say of the name."""
     if name in CHECKS:
         return ""
-    return f"no check is called {name!r}{suggest(name, CHECKS)} (known: {', '.join(CHECKS)})"
+    return f"no check is called {name!r}{suggest(name, CHECKS) or '; there are ' + ', '.join(CHECKS)}"
 
 
 def parse_expectation(check: str, written: Any) -> Limit:
@@ -66,10 +70,10 @@ def parse_expectation(check: str, written: Any) -> Limit:
         return Limit(limit=_number(check, unit, written))
     for key in written:
         if key not in LONG_FORM:
-            raise ValueError(f"unknown key {key!r}{suggest(key, LONG_FORM)} (known: {', '.join(LONG_FORM)})")
+            raise ValueError(f"unknown key {key!r}{suggest(key, LONG_FORM) or '; there are ' + ', '.join(LONG_FORM)}")
     phase, severity, off = written.get("phase", ""), written.get("severity", "fail"), written.get("off", False)
     if phase not in ("", *PHASES):
-        raise ValueError(f"no phase is called {phase!r}{suggest(phase, PHASES)} (known: {', '.join(PHASES)})")
+        raise ValueError(f"no phase is called {phase!r}{suggest(phase, PHASES) or '; there are ' + ', '.join(PHASES)}")
     if severity not in ("fail", "warn"):
         raise ValueError(f"severity is fail or warn, not {severity!r}")
     if not isinstance(off, bool):

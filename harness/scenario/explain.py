@@ -63,8 +63,13 @@ class _Mistake:
     error: dict[str, Any]
 
 
-def explain(error: ValidationError, document: Document, base: Path = (), model: type[BaseModel] = Scenario) -> None:
-    """Add one problem per mistake to the document. ``base``: where in it the data of ``model`` stands."""
+def explain(
+    error: ValidationError, document: Document, base: Path = (), model: type[BaseModel] = Scenario
+) -> list[tuple[Path, str]]:
+    """Add one problem per mistake to the document; return where they are, with pydantic's name of their kind.
+
+    ``base``: where in the document the data of ``model`` stands.
+    """
     data = document.data
     for part in base:
         data = data[part]
@@ -79,6 +84,7 @@ def explain(error: ValidationError, document: Document, base: Path = (), model: 
             told.add(mistake.union)
         at_key = mistake.kind == "extra_forbidden"
         document.add((*base, *mistake.path), _words(mistake, base, model), at_key=at_key)
+    return [(mistake.path, mistake.kind) for mistake in mistakes]
 
 
 def _located(error: dict[str, Any], data: Any) -> _Mistake:

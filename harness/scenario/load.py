@@ -13,8 +13,10 @@ from harness.errors import Problem, ScenarioError, UsageError
 from harness.scenario.check import check
 from harness.scenario.document import Document, read_document, read_value
 from harness.scenario.expectations import suggest
-from harness.scenario.explain import explain, shown
-from harness.scenario.schema import WRITTEN, Scenario
+from harness.scenario.explain import dotted, explain, shown
+from harness.scenario.repair import repaired
+from harness.scenario.schema import Scenario
+from harness.scenario.units import WRITTEN
 
 
 def find_scenario(name: str) -> Path:
@@ -41,22 +43,22 @@ def shipped_scenarios() -> dict[str, Path]:
     return {path.name: path for path in sorted(data_path("scenarios").glob("*.yml"))}
 
 
-def load_scenario(source: Path | str, environ: Mapping[str, str], overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequence[str] = ()) -> Scenario:
     """Read, validate and check a scenario. A Path is a file; a str is the text itself.
 
-    ``environ`` answers ``${NAME}``; ``overrides`` are ``path=value`` as ``--set`` takes them. Raises ScenarioError
+    ``environ`` answers ``${NAME}``; ``settings`` are ``path=value`` as ``--set`` takes them. Raises ScenarioError
     with every mistake found, in file order.
     """
     document, base = _document(source, environ)
-    scenario: Scenario | None = None
-    if not document.problems:
-        apply_overrides(document, overrides)
-    if not document.problems or document.data is not None:
-        scenario = _validated(document)
+    if document.data is None and document.problems:
+        raise ScenarioError(document.problems)
+    broken = len(document.problems)
+    apply_overrides(document, settings)
+    scenario = _validated(document)
     if scenario is not None:
         check(scenario, document, base)
     if document.problems:
-        raise ScenarioError(_in_order(document.problems))
+        raise ScenarioError(_in_order(document.problems, broken))
     assert scenario is not None, "no scenario without a problem"
     return scenario
 
@@ -75,15 +77,22 @@ def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document,
 
 
 def _validated(document: Document) -> Scenario | None:
+    """The scenario, or what is left of it without its mistakes, so that the rest can be checked as well."""
     try:
         return Scenario.model_validate(document.data, context=WRITTEN)
     except ValidationError as error:
-        explain(error, document)
+        left = repaired(document.data, explain(error, document))
+    try:
+        return Scenario.model_validate(left, context=WRITTEN) if left is not None else None
+    except ValidationError:
         return None
 
 
-def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column, problem.message))
+def _in_order(problems: Sequence[Problem], broken: int) -> list[Problem]:
+    """In file order. A value that could not be read (the first ``broken``) causes no second problem."""
+    unread = {(problem.line, problem.column) for problem in problems[:broken]}
+    kept = [*problems[:broken], *(p for p in problems[broken:] if not p.line or (p.line, p.column) not in unread)]
+    return sorted(dict.fromkeys(kept), key=lambda problem: (problem.line, problem.column, problem.message))
 
 
 # --- overrides ----------------------------------------------------------------------------------------------------
@@ -136,4 +145,4 @@ def _index(holder: list[Any], part: str, done: Sequence[str | int]) -> int:
         return int(part)
     names = [str(entry["name"]) for entry in holder if isinstance(entry, dict) and entry.get("name")]
     known = f"0..{len(holder) - 1}" if holder else "none"
-    raise ValueError(f"{'.'.join(map(str, done))} has no entry {part}; there are {', '.join([known, *names])}")
+    raise ValueError(f"{dotted(tuple(done))} has no entry {part}; there are {', '.join([known, *names])}")
