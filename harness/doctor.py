@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
+from harness.cluster.bases import base_sources
 from harness.cluster.engine import Engine, find_engine
-from harness.cluster.image import base_sources
 from harness.cluster.kernel import probe_kernel
 from harness.errors import EngineUnreachable, HarnessError
 from harness.scenario.plan import Plan, make_plan

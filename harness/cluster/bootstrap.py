@@ -26,7 +26,7 @@ _ERLANG = (
 )  # fmt: skip
 _BUILDER = (*_ERLANG, "erlang-dev", "erlang-nox", "rebar3")
 _HELPER = ("nftables", "iproute2", "iptables", "socat")
-_SUITES = {25: "bookworm", 27: "trixie"}
+OTP_SUITES = {25: "bookworm", 27: "trixie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ HELPER = Recipe("helper", "bookworm", _HELPER)
 
 def runtime_base(otp: int) -> Recipe | None:
     """What a node runs on; None where no Debian suite carries that OTP release."""
-    return Recipe(f"otp{otp}", _SUITES[otp], _ERLANG) if otp in _SUITES else None
+    return Recipe(f"otp{otp}", OTP_SUITES[otp], _ERLANG) if otp in OTP_SUITES else None
 
 
 def builder_base(otp: int) -> Recipe | None:
     """The same with rebar3 and the build tools."""
-    return Recipe(f"otp{otp}-build", _SUITES[otp], _BUILDER) if otp in _SUITES else None
+    return Recipe(f"otp{otp}-build", OTP_SUITES[otp], _BUILDER) if otp in OTP_SUITES else None
 
 
 def bootstrap(engine: Engine, recipe: Recipe, progress: Callable[[str], None]) -> str:

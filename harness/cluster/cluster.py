@@ -17,7 +17,7 @@ from harness.cluster.container import start_helper, start_node
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
 from harness.cluster.formation import form
-from harness.cluster.image import Progress, ensure_helper_image, ensure_node_image, use_image
+from harness.cluster.image import Progress, ensure_helper_image, ensure_node_image, probe_beam, use_image
 from harness.cluster.network import Network, create_network
 from harness.cluster.node import DIST_PORT, Node
 from harness.cluster.relay import relay_wanted, start_relay
@@ -44,7 +44,6 @@ class Cluster:
 
     def __init__(
         self, engine: Engine, plan: Plan, run_id: str, cookie: str, network: Network, nodes: Mapping[str, Node],
-        images: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.run_id = run_id
         self.cookie = cookie
@@ -52,7 +51,6 @@ class Cluster:
         self.subnet = str(network.subnet)
         self.gateway = network.gateway
         self.nodes = dict(nodes)
-        self.images = dict(images)
         self.otp = ""
         self._engine = engine
         self._plan = plan
@@ -86,20 +84,17 @@ class Cluster:
             local = observer_name(plan, "ctl")
 
             def start_one(planned: PlannedNode) -> Node:
-                helper = start_helper(
-                    engine, run_id, planned, helper_image, network, addresses[planned.name], named
-                )
-                container = start_node(
-                    engine, plan, run_id, planned, images[planned.name], helper.container_id, cookie
-                )
+                helper = start_helper(engine, run_id, planned, helper_image, network, addresses[planned.name], named)
+                container = start_node(engine, plan, run_id, planned, images[planned.name], helper.container_id, cookie)
                 return Node(
-                    engine, planned, container_id=container, helper=helper, address=addresses[planned.name],
-                    dial=dial[planned.name], cookie=cookie, local=local, ticktime=plan.kernel.net_ticktime,
+                    engine, planned, image=images[planned.name], container_id=container, helper=helper,
+                    address=addresses[planned.name], dial=dial[planned.name], cookie=cookie,
+                    local=local, ticktime=plan.kernel.net_ticktime,
                 )  # fmt: skip
 
             started = _each(pool, start_one, plan.nodes)
             nodes = {node.name: node for node in started}
-            cluster = cls(engine, plan, run_id, cookie, network, nodes, images)
+            cluster = cls(engine, plan, run_id, cookie, network, nodes)
             progress(f"{len(nodes)} nodes started on {network.name} ({network.subnet})")
             cluster.otp = form(engine, plan, cluster.nodes, partial(_each, pool), given_up, progress)
             progress(f"cluster ready after {time.monotonic() - began:.1f} s")
@@ -116,6 +111,10 @@ class Cluster:
     def observer_name(self, slot: str) -> str:
         """The harness's own node name for a connection slot: fixed, since every new name stays in the nodes."""
         return observer_name(self._plan, slot)
+
+    def probe_beam(self) -> bytes:
+        """The compiled ``harness_probe``, for nodes that lack it."""
+        return probe_beam(self._engine)
 
     def load_targets(self) -> list[NodeTarget]:
         """Where load reaches each node."""

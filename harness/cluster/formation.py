@@ -96,8 +96,7 @@ def _check_kernel(node: Node, plan: Plan) -> str:
                 f"the image sets it itself: say {name}: {actual} under cluster.kernel, or drop it there",
                 node=node.name,
             )  # fmt: skip
-    release = node.rpc("erlang", "system_info", [Atom("otp_release")])
-    return bytes(release).decode() if isinstance(release, list) else str(release)
+    return node.otp_release()
 
 
 def _kernel_value(node: Node, name: str, default: Term) -> Term:

@@ -1,7 +1,7 @@
 """Images: the example node, the helper, and a user's own. Nothing is built or pulled twice.
 
 An image of ours is tagged by a hash of what it is made from, so that an unchanged one costs one question to the
-engine. Bases: the local image, else pulled, else bootstrapped from Debian (harness.cluster.bootstrap).
+engine. What they are built on: harness.cluster.bases.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException
 
-from harness.cluster.bootstrap import HELPER, Recipe, bootstrap, builder_base, runtime_base
-from harness.cluster.engine import Engine, engine_failed, engine_said
+from harness.cluster.bases import erlang_base, erlang_builder, helper_base, local_id, pull
+from harness.cluster.engine import Engine, engine_failed
+from harness.cluster.labels import labels
 from harness.data import data_path
 from harness.errors import EnvironmentProblem, ImageMissing
 
@@ -29,7 +30,6 @@ Progress = Callable[[str], None]
 
 PROBE_OTP = 25  # a module compiled on the oldest release loads in every later one
 _PROBE_IN_IMAGE = "_build/default/rel/node/lib"
-_PULL_SILENCE = 30.0  # seconds without a word from the registry, after which a pull is given up
 _LEAVE_OUT = ("_build", ".git", "logs", "test", "ebin")
 
 
@@ -39,18 +39,18 @@ def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -
     Raises ImageMissing when no base can be had, EnvironmentProblem when the build fails.
     """
     sources = _sources(data_path("erlang/node"))
-    base_id = _local_id(engine, base) if base else ""
+    base_id = local_id(engine, base) if base else ""
     tag = f"harness-node:otp{otp}-{_digest(sources, str(otp), base, base_id)}"
-    if _local_id(engine, tag):
+    if local_id(engine, tag):
         return tag
     with _one_at_a_time("node-image"):
-        if _local_id(engine, tag):
+        if local_id(engine, tag):
             return tag
         if base:
             runtime = builder = use_image(engine, base, progress)
         else:
-            runtime = _base(engine, otp, (f"erlang:{otp}-slim",), runtime_base(otp), progress)
-            builder = _base(engine, otp, (f"erlang:{otp}",), builder_base(otp), progress)
+            runtime = erlang_base(engine, otp, progress)
+            builder = erlang_builder(engine, otp, progress)
         progress(f"building {tag} on {runtime}")
         _build(engine, tag, sources, {"BASE": runtime, "BUILDER": builder})
     return tag
@@ -60,12 +60,12 @@ def ensure_helper_image(engine: Engine, progress: Progress) -> str:
     """The tag of the image whose containers own the nodes' network namespaces; built unless it is there."""
     sources = _sources(data_path("erlang/helper"))
     tag = f"harness-helper:{_digest(sources)}"
-    if _local_id(engine, tag):
+    if local_id(engine, tag):
         return tag
     with _one_at_a_time("helper-image"):
-        if _local_id(engine, tag):
+        if local_id(engine, tag):
             return tag
-        base = _base(engine, 0, ("debian:bookworm-slim",), HELPER, progress)
+        base = helper_base(engine, progress)
         progress(f"building {tag} on {base}")
         _build(engine, tag, sources, {"BASE": base})
     return tag
@@ -73,10 +73,10 @@ def ensure_helper_image(engine: Engine, progress: Progress) -> str:
 
 def use_image(engine: Engine, reference: str, progress: Progress = lambda _: None) -> str:
     """An image by its name: local, else pulled. Raises ImageMissing in one line."""
-    if _local_id(engine, reference):
+    if local_id(engine, reference):
         return reference
     progress(f"pulling {reference}")
-    if refusal := _pull(engine, reference):
+    if refusal := pull(engine, reference):
         raise ImageMissing(
             f"image {reference}",
             f"it is not here and can't be pulled ({refusal})",
@@ -157,66 +157,6 @@ def _context(sources: Mapping[str, bytes]) -> io.BytesIO:
 # --- the engine's side --------------------------------------------------------------------------------------------
 
 
-def _local_id(engine: Engine, reference: str) -> str:
-    """The id of an image that is here, else empty."""
-    try:
-        return engine.client.images.get(reference).id or ""
-    except (ImageNotFound, NotFound):
-        return ""
-    except (DockerException, requests.RequestException) as error:
-        raise engine_failed(f"image {reference}", error) from error
-
-
-def _base(
-    engine: Engine, otp: int, pullable: tuple[str, ...], recipe: Recipe | None, progress: Progress
-) -> str:
-    """A base image: a local one, else pulled, else bootstrapped."""
-    for reference in (*((recipe.reference,) if recipe else ()), *pullable):
-        if _local_id(engine, reference):
-            return reference
-    refusals = []
-    for reference in pullable:
-        progress(f"pulling {reference}")
-        if not (refusal := _pull(engine, reference)):
-            return reference
-        refusals.append(f"{reference}: {refusal}")
-        progress(f"could not pull {reference}")
-    if recipe is None:
-        raise ImageMissing(
-            f"base image for OTP {otp}",
-            f"{'; '.join(refusals)}, and no Debian suite carries OTP {otp}",
-            "use otp 25 or 27, or give a base with --base IMAGE",
-        )
-    return bootstrap(engine, recipe, progress)
-
-
-def _pull(engine: Engine, reference: str) -> str:
-    """Pull an image; empty, or why not. A registry that says nothing for a while is given up."""
-    repository, _, tag = reference.rpartition(":") if ":" in reference.rpartition("/")[2] else (reference, "", "")
-    outcome: list[str] = []
-    heard = threading.Event()
-
-    def pull() -> None:
-        refusal = ""
-        try:
-            for event in engine.client.api.pull(repository, tag or "latest", stream=True, decode=True):
-                heard.set()
-                refusal = str(event.get("error", refusal))
-        except (DockerException, requests.RequestException) as error:
-            refusal = engine_said(error)
-        outcome.append(refusal)
-        heard.set()
-
-    worker = threading.Thread(target=pull, name="pull", daemon=True)
-    worker.start()
-    while worker.is_alive():
-        if not heard.wait(_PULL_SILENCE):
-            return f"no word from the registry in {_PULL_SILENCE:g} s"
-        heard.clear()
-        worker.join(0.2)
-    return " ".join(outcome[0].split())
-
-
 def _build(engine: Engine, tag: str, sources: Mapping[str, bytes], arguments: Mapping[str, str]) -> None:
     said: list[str] = []
     try:
@@ -240,7 +180,7 @@ def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
     try:
         script = f"cat $(find -L {_PROBE_IN_IMAGE} -name {name} | head -1)"
         content = engine.client.containers.run(
-            tag, ["sh", "-c", script], remove=True, network_mode="none", labels={"harness.role": "image"}
+            tag, ["sh", "-c", script], remove=True, network_mode="none", labels=labels("image", "helper")
         )
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"read {name} from {tag}", error) from error

@@ -100,9 +100,7 @@ class _Shell:
         self._buffer = bytearray()
         self._streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
         try:
-            created = self._api.exec_create(
-                container_id, ["bash", "--noprofile", "--norc"], stdin=True, tty=False
-            )
+            created = self._api.exec_create(container_id, ["bash", "--noprofile", "--norc"], stdin=True, tty=False)
             self._attached: Any = self._api.exec_start(created["Id"], socket=True)
         except (DockerException, requests.RequestException, OSError) as error:
             raise _ShellLost(engine_said(error), sent=False) from error
@@ -127,9 +125,7 @@ class _Shell:
         for stream in self._streams.values():
             stream.clear()
         # eval of a quoted text: whatever the script is, an unfinished quote included, it can't swallow the marks.
-        line = (
-            f"( eval {shlex.quote(script)} ) </dev/null; printf '\\n{mark}%d\\n' $?; printf '\\n{mark}\\n' >&2\n"
-        )
+        line = f"( eval {shlex.quote(script)} ) </dev/null; printf '\\n{mark}%d\\n' $?; printf '\\n{mark}\\n' >&2\n"
         try:
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
             self._socket.sendall(line.encode())

@@ -77,9 +77,7 @@ def attached(engine: Engine, network: Network, address: str | None = None) -> An
     return api.create_networking_config(endpoints)
 
 
-def free_subnets(
-    used: Iterable[ipaddress.IPv4Network], prefix: int, name: str
-) -> Iterator[ipaddress.IPv4Network]:
+def free_subnets(used: Iterable[ipaddress.IPv4Network], prefix: int, name: str) -> Iterator[ipaddress.IPv4Network]:
     """Subnets of RANGE that overlap none of ``used``, beginning at a place that depends on ``name``."""
     occupied = list(used)
     subnets = list(RANGE.subnets(new_prefix=prefix))

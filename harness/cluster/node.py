@@ -34,12 +34,13 @@ class Node:
     """
 
     def __init__(
-        self, engine: Engine, planned: PlannedNode, *, container_id: str, helper: Netns, address: str,
+        self, engine: Engine, planned: PlannedNode, *, image: str, container_id: str, helper: Netns, address: str,
         dial: tuple[str, int], cookie: str, local: str, ticktime: float,
     ) -> None:  # fmt: skip
         self.name = planned.name
         self.node_name = planned.node_name
         self.host = planned.host
+        self.image = image
         self.foreign = bool(planned.image)
         self.address = address
         self.container_id = container_id
@@ -63,6 +64,11 @@ class Node:
         deadline = time.monotonic() + timeout
         connection = self.connection(timeout)
         return connection.rpc(module, function, args, max(0.001, deadline - time.monotonic()))
+
+    def otp_release(self) -> str:
+        """The OTP release it runs, as in ``27``. Raises DistError."""
+        answer = self.rpc("erlang", "system_info", [Atom("otp_release")])
+        return bytes(answer).decode() if isinstance(answer, list) else str(answer)
 
     def connection(self, timeout: float = 5.0) -> Connection:
         """The control connection. Raises NotSent or HandshakeRefused."""
