@@ -68,6 +68,9 @@ class Other:
     message: Term
 
 
+_SPAWNED = Other((_SPAWN_REPLY,), None)  # a process was spawned: nobody waits for that
+_DOWN_HEAD = b"p\x83h\4a\x1cX"  # up to the tag of their pid
+
 Event = Reply | Down | SpawnFailed | IoRequest | Other
 
 
@@ -83,7 +86,10 @@ class Envelope:
         self._creation = creation
         self._options = options or DecodeOptions()
         self._targets: dict[tuple[str, str], bytes] = {}
-        self._reply_prefix = b"\0"  # learnt from the first reply: all before the number is the same in each
+        # Learnt from the first of its kind: what surrounds the number of a call is the same in every later one.
+        self._reply_prefix = b"\0"
+        self._spawned_prefix, self._spawned_pid_at = b"\0", 0
+        self._down_middle, self._down_middle_at, self._down_number_at = b"\0", 0, 0
         pid = encode(self.pid)
         self._ref = b"Z\0\3" + encode_atom(local) + struct.pack(">II", creation, 0)
         rex = bytes((PASS_THROUGH,)) + _MAGIC + self._control(_REG_SEND, pid, encode_atom(""), encode_atom("rex"))
@@ -163,6 +169,15 @@ class Envelope:
             at = len(prefix)
             if len(packet) > at + 8:
                 return Reply(_u64.unpack_from(packet, at)[0], packet, at + 8)
+        elif packet.startswith(_DOWN_HEAD):
+            if packet.startswith(self._down_middle, self._down_middle_at):
+                at = self._down_number_at
+                if len(packet) > at + 9 and packet[at + 8] == 131:
+                    return Down(_u64.unpack_from(packet, at)[0], packet, at + 9)
+        elif packet.startswith(self._spawned_prefix):
+            at = self._spawned_pid_at
+            if len(packet) > at and packet[at] == 88:
+                return _SPAWNED
         return self._slow(packet)
 
     def result(self, event: Reply | Down) -> Term:
@@ -184,9 +199,13 @@ class Envelope:
         carries = end < len(packet)
         match control:
             case (28, _, _, Reference() as ref) if carries and (number := self._number(ref)) is not None:
+                self._learn_down(packet, end)
                 return Down(number, packet, message_at)
             case (31, Reference() as ref, _, _, Atom() as reason) if (number := self._number(ref)) is not None:
                 return SpawnFailed(number, reason)
+            case (31, Reference() as ref, Pid(), int(), Pid()) if self._number(ref) is not None and not carries:
+                self._learn_spawned(packet)
+                return _SPAWNED
         message, last = decode(packet, message_at, self._options) if carries else (None, end)
         if last != len(packet):
             raise DecodeError("bytes left after the message", last)
@@ -198,6 +217,19 @@ class Envelope:
             case (2 | 22, *_), ("io_request", Pid() as sender, reply_as, request):
                 return IoRequest(sender, reply_as, request)
         return Other(control, message)
+
+    def _learn_down(self, packet: bytes, end: int) -> None:
+        """``{28, their pid, our pid, reference}``: the part from the second pid to the number, and where it is."""
+        if packet.startswith(_DOWN_HEAD):
+            self._down_middle_at = _after_atom(packet, len(_DOWN_HEAD)) + 12
+            self._down_number_at = end - 8
+            self._down_middle = packet[self._down_middle_at : end - 8]
+
+    def _learn_spawned(self, packet: bytes) -> None:
+        """``{31, reference, our pid, flags, their pid}``: the part before the number, and where the last pid is."""
+        number_at = _after_atom(packet, 9) + 8
+        self._spawned_prefix = packet[:number_at]
+        self._spawned_pid_at = _after_atom(packet, number_at + 9) + 14
 
     def _number(self, ref: Reference) -> int | None:
         """The number of the call that made `ref`, if this connection did."""

@@ -86,11 +86,17 @@ def test_replies_to_an_earlier_connection_are_not_ours(envelope: Envelope) -> No
     assert isinstance(envelope.receive(packet((2, Atom(""), THEM), (other, 1))), Other)
 
 
-def test_spawned_process_ends(envelope: Envelope) -> None:
-    event = envelope.receive(packet((28, THEM, envelope.pid, ref(9)), (ref(9), Atom("return"), 3)))
-    assert isinstance(event, Down)
-    assert event.number == 9
-    assert envelope.result(event) == (ref(9), "return", 3)
+def test_spawned_processes_end(envelope: Envelope) -> None:
+    for number in (9, NUMBER, 0):  # the first teaches, the others use it
+        them = Pid(THEM.node, number & 0xFF, 7, THEM.creation)
+        assert isinstance(envelope.receive(packet((31, ref(number), envelope.pid, 2, them))), Other)
+        reason = (ref(number), Atom("return"), 3)
+        event = envelope.receive(packet((28, them, envelope.pid, ref(number)), reason))
+        assert isinstance(event, Down)
+        assert event.number == number
+        assert envelope.result(event) == reason
+    failed = envelope.receive(packet((31, ref(9), envelope.pid, 0, Atom("system_limit"))))
+    assert failed == SpawnFailed(9, "system_limit")
 
 
 def test_spawn_fails(envelope: Envelope) -> None:
@@ -136,7 +142,8 @@ def test_damaged_packets(data: st.DataObject) -> None:
         packet((31, ref(9), envelope.pid, 0, Atom("badopt"))),
     ]
     if data.draw(st.booleans()):
-        envelope.receive(good[0])  # the prefix is known
+        for each in (*good, packet((31, ref(9), envelope.pid, 2, THEM))):
+            envelope.receive(each)  # its surroundings are known now
     raw = bytearray(data.draw(st.sampled_from(good)))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
