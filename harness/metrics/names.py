@@ -125,6 +125,8 @@ ERLANG: Final[tuple[Family, ...]] = (
     _node_gauge("erlang_vm_statistics_run_queues_length", "Processes and ports ready to run."),
     _node_gauge("erlang_vm_dist_node_queue_size_bytes", "Bytes queued towards the peer.", "peer"),
     _node_gauge("erlang_vm_dist_send_pend_bytes", "Bytes waiting in the peer's socket.", "peer"),
+    _node_gauge("erlang_vm_dist_send_bytes", "Bytes sent to the peer on this connection.", "peer"),
+    _node_gauge("erlang_vm_dist_recv_bytes", "Bytes received from the peer on this connection.", "peer"),
     Family("erlang_mnesia_committed_transactions", "counter", "Transactions committed.", ("node",)),
     Family("erlang_mnesia_failed_transactions", "counter", "Transactions aborted.", ("node",)),
     Family("erlang_mnesia_restarted_transactions", "counter", "Transaction restarts.", ("node",)),
