@@ -7,25 +7,14 @@ before anything is built.
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.errors import DecodeError
-from harness.etf.terms import (
-    Atom,
-    BitString,
-    Export,
-    Fun,
-    ImproperList,
-    PairMap,
-    Pid,
-    Port,
-    Reference,
-    Term,
-)
+from harness.etf.leaves import LEAVES, UNSUPPORTED, UTF8_ATOMS, read_atom
+from harness.etf.terms import Atom, Fun, ImproperList, PairMap, Pid, Term
 
 VERSION = 131
 _COMPRESSED = 80
@@ -34,15 +23,7 @@ _u16 = struct.Struct(">H").unpack_from
 _u32 = struct.Struct(">I").unpack_from
 _i32 = struct.Struct(">i").unpack_from
 _f64 = struct.Struct(">d").unpack_from
-_id_serial_creation = struct.Struct(">III").unpack_from
 _fun_head = struct.Struct(">IB16sII").unpack_from
-
-# Interned atoms by their bytes on the wire. Bounded, because a peer chooses what comes in; when full, new ones are
-# simply made each time.
-_ATOMS_MAX = 16_384
-_WELL_KNOWN: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
-_utf8_atoms: dict[bytes, Atom | bool | None] = {}
-_latin1_atoms: dict[bytes, Atom | bool | None] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +79,7 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
     if size > options.max_size:
         raise DecodeError(f"{size} bytes, limit {options.max_size}", pos)
     max_depth = options.max_depth
-    atoms = _utf8_atoms
+    atoms = UTF8_ATOMS
     stack: list[tuple[list[Term], int, _Build]] = []
     items: list[Term] = []
     append = items.append
@@ -119,7 +100,7 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
                     try:
                         append(atoms[data[start:end]])
                     except KeyError:
-                        append(_atom(data, start, end, "utf-8", atoms))
+                        append(read_atom(data, start, end, "utf-8", atoms))
                     pos = end
                 elif tag == 98:  # INTEGER_EXT
                     append(_i32(data, pos + 1)[0])
@@ -152,9 +133,9 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
                     items, todo, build = [], count, nested
                     append = items.append
                 else:
-                    leaf = _LEAVES.get(tag)
+                    leaf = LEAVES.get(tag)
                     if leaf is None:
-                        raise DecodeError(_UNKNOWN.get(tag, "unknown tag"), pos, tag)
+                        raise DecodeError(UNSUPPORTED.get(tag, "unknown tag"), pos, tag)
                     value, pos = leaf(data, pos)
                     append(value)
             if not stack:
@@ -233,189 +214,4 @@ _CONTAINERS: dict[int, Callable[[bytes, int], tuple[int, int, _Build]]] = {
     108: _list,
     112: _new_fun,
     116: _map,
-}
-
-
-# --- leaves: (value, position after it) -------------------------------------------------------------------------------
-
-
-def _atom(
-    data: bytes, start: int, end: int, encoding: str, cache: dict[bytes, Atom | bool | None]
-) -> Atom | bool | None:
-    raw = data[start:end]
-    if len(raw) != end - start:
-        raise IndexError
-    if raw in cache:
-        return cache[raw]
-    try:
-        text = str(raw, encoding)
-    except UnicodeDecodeError:
-        raise DecodeError("atom is not UTF-8", start) from None
-    if len(text) > 255:
-        raise DecodeError("atom longer than 255 characters", start)
-    value = _WELL_KNOWN[text] if text in _WELL_KNOWN else Atom(text)
-    if len(cache) < _ATOMS_MAX:
-        cache[raw] = value
-    return value
-
-
-def _atom_utf8(data: bytes, pos: int) -> tuple[Atom | bool | None, int]:
-    end = pos + 3 + _u16(data, pos + 1)[0]
-    return _atom(data, pos + 3, end, "utf-8", _utf8_atoms), end
-
-
-def _atom_latin1(data: bytes, pos: int) -> tuple[Atom | bool | None, int]:
-    end = pos + 3 + _u16(data, pos + 1)[0]
-    return _atom(data, pos + 3, end, "latin-1", _latin1_atoms), end
-
-
-def _small_atom_utf8(data: bytes, pos: int) -> tuple[Atom | bool | None, int]:
-    end = pos + 2 + data[pos + 1]
-    return _atom(data, pos + 2, end, "utf-8", _utf8_atoms), end
-
-
-def _small_atom_latin1(data: bytes, pos: int) -> tuple[Atom | bool | None, int]:
-    end = pos + 2 + data[pos + 1]
-    return _atom(data, pos + 2, end, "latin-1", _latin1_atoms), end
-
-
-_ATOM_TAGS: dict[int, Callable[[bytes, int], tuple[Atom | bool | None, int]]] = {
-    100: _atom_latin1,
-    115: _small_atom_latin1,
-    118: _atom_utf8,
-    119: _small_atom_utf8,
-}
-
-
-def _atom_inside(data: bytes, pos: int) -> tuple[Atom, int]:
-    """The atom inside a pid, port, reference or export: always a name, so ``true`` stays an Atom."""
-    tag = data[pos]
-    reader = _ATOM_TAGS.get(tag)
-    if reader is None:
-        raise DecodeError("an atom was expected", pos, tag)
-    value, end = reader(data, pos)
-    if type(value) is Atom:
-        return value, end
-    return Atom("undefined" if value is None else str(value).lower()), end
-
-
-def _small_big(data: bytes, pos: int) -> tuple[int, int]:
-    return _big(data, pos + 2, data[pos + 1])
-
-
-def _large_big(data: bytes, pos: int) -> tuple[int, int]:
-    return _big(data, pos + 5, _u32(data, pos + 1)[0])
-
-
-def _big(data: bytes, pos: int, count: int) -> tuple[int, int]:
-    sign = data[pos]
-    if sign > 1:
-        raise DecodeError("sign of an integer is neither 0 nor 1", pos)
-    end = pos + 1 + count
-    value = int.from_bytes(data[pos + 1 : end], "little")
-    return (-value if sign else value), end
-
-
-def _old_float(data: bytes, pos: int) -> tuple[float, int]:
-    end = pos + 32
-    text = data[pos + 1 : end].rstrip(b"\0")
-    try:
-        if text.translate(None, b"0123456789+-.eE"):
-            raise ValueError
-        value = float(text)
-        if not math.isfinite(value):
-            raise ValueError
-    except ValueError:
-        raise DecodeError("malformed float", pos, 99) from None
-    return value, end
-
-
-def _bit_binary(data: bytes, pos: int) -> tuple[BitString | bytes, int]:
-    count, bits = _u32(data, pos + 1)[0], data[pos + 5]
-    end = pos + 6 + count
-    if not 1 <= bits <= 8 or not count:
-        raise DecodeError("malformed bit string", pos, 77)
-    value = data[pos + 6 : end]
-    return (value if bits == 8 else BitString(value, bits)), end
-
-
-def _pid(data: bytes, pos: int) -> tuple[Pid, int]:
-    node, at = _atom_inside(data, pos + 1)
-    number, serial, creation = _id_serial_creation(data, at)
-    return Pid(node, number, serial, creation), at + 12
-
-
-def _old_pid(data: bytes, pos: int) -> tuple[Pid, int]:
-    node, at = _atom_inside(data, pos + 1)
-    return Pid(node, _u32(data, at)[0], _u32(data, at + 4)[0], data[at + 8]), at + 9
-
-
-def _port(data: bytes, pos: int) -> tuple[Port, int]:
-    node, at = _atom_inside(data, pos + 1)
-    return Port(node, _u32(data, at)[0], _u32(data, at + 4)[0]), at + 8
-
-
-def _old_port(data: bytes, pos: int) -> tuple[Port, int]:
-    node, at = _atom_inside(data, pos + 1)
-    return Port(node, _u32(data, at)[0], data[at + 4]), at + 5
-
-
-def _v4_port(data: bytes, pos: int) -> tuple[Port, int]:
-    node, at = _atom_inside(data, pos + 1)
-    return Port(node, (_u32(data, at)[0] << 32) | _u32(data, at + 4)[0], _u32(data, at + 8)[0]), at + 12
-
-
-def _reference(data: bytes, pos: int) -> tuple[Reference, int]:
-    count = _u16(data, pos + 1)[0]
-    node, at = _atom_inside(data, pos + 3)
-    return Reference(node, _u32(data, at)[0], _words(data, pos, at + 4, count)), at + 4 + 4 * count
-
-
-def _new_reference(data: bytes, pos: int) -> tuple[Reference, int]:
-    count = _u16(data, pos + 1)[0]
-    node, at = _atom_inside(data, pos + 3)
-    return Reference(node, data[at], _words(data, pos, at + 1, count)), at + 1 + 4 * count
-
-
-def _old_reference(data: bytes, pos: int) -> tuple[Reference, int]:
-    node, at = _atom_inside(data, pos + 1)
-    return Reference(node, data[at + 4], (_u32(data, at)[0],)), at + 5
-
-
-def _words(data: bytes, pos: int, at: int, count: int) -> tuple[int, ...]:
-    if not 1 <= count <= 5:
-        raise DecodeError("a reference has 1 to 5 words", pos, data[pos])
-    return struct.unpack_from(f">{count}I", data, at)
-
-
-def _export(data: bytes, pos: int) -> tuple[Export, int]:
-    module, at = _atom_inside(data, pos + 1)
-    function, at = _atom_inside(data, at)
-    if data[at] != 97:
-        raise DecodeError("arity of an export is a small integer", at, data[at])
-    return Export(module, function, data[at + 1]), at + 2
-
-
-_LEAVES: dict[int, Callable[[bytes, int], tuple[Term, int]]] = {
-    **_ATOM_TAGS,
-    77: _bit_binary,
-    88: _pid,
-    89: _port,
-    90: _reference,
-    99: _old_float,
-    101: _old_reference,
-    102: _old_port,
-    103: _old_pid,
-    110: _small_big,
-    111: _large_big,
-    113: _export,
-    114: _new_reference,
-    120: _v4_port,
-}
-
-_UNKNOWN = {
-    121: "LOCAL_EXT can be read by the node that wrote it only",
-    82: "atom cache reference outside a distribution header",
-    117: "FUN_EXT is not written any more since OTP 23",
-    80: "compressed term inside a term",
 }

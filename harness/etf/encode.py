@@ -208,7 +208,8 @@ def _list(value: list[Term]) -> tuple[bytes, Iterator[Term] | None]:
     if not value:
         return b"j", None
     count = len(value)
-    if type(value[0]) is int and count < 65536 and set(map(type, value)) == {int}:
+    first = value[0]
+    if type(first) is int and 0 <= first <= 255 and count < 65536 and set(map(type, value)) == {int}:
         try:
             return _u16(107, count) + bytes(value), None
         except ValueError:
