@@ -1,4 +1,4 @@
-"""Stand-ins for what a unit test cannot have: here, the far side of a distribution connection."""
+"""Stand-ins for what a unit test cannot have: the far side of a distribution connection, a fault without a cluster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from harness.dist.framing import TICK, Deframer, frame
 from harness.dist.handshake import Acceptor, Established, Identity
 from harness.errors import HandshakeRefused
 from harness.etf import Atom, Pid, Reference, Term, decode, encode
+from harness.faults.fault import Evidence
 
 
 class FakePeer:
@@ -88,3 +89,39 @@ class FakeLink:
 
     def tick(self) -> None:
         self.sock.sendall(TICK)
+
+
+class ScriptedFault:
+    """A fault on nothing: notes its verbs, and fails where it is told to."""
+
+    targets = ("n1",)
+    separates = frozenset({("n1", "n2"), ("n2", "n1")})
+
+    def __init__(self, **raises: Exception) -> None:
+        self.verbs: list[str] = []
+        self.bites = self.heals = True
+        self.raises = raises
+        self.injecting = threading.Event()
+        self.may_inject = threading.Event()
+        self.may_inject.set()
+
+    def _verb(self, verb: str) -> None:
+        self.verbs.append(verb)
+        if verb in self.raises:
+            raise self.raises[verb]
+
+    def inject(self) -> None:
+        self.injecting.set()
+        assert self.may_inject.wait(10)
+        self._verb("inject")
+
+    def bit(self) -> Evidence:
+        self._verb("bit")
+        return Evidence(self.bites, {"seen": "bite"}, 17)
+
+    def heal(self) -> None:
+        self._verb("heal")
+
+    def healed(self) -> Evidence:
+        self._verb("healed")
+        return Evidence(self.heals)

@@ -1,4 +1,4 @@
-"""Faults by the name of their action in a scenario. A new one is a file in this room and a line here: docs/faults.md."""
+"""Faults by the name of their action. A new one is a file in this room and a line here: docs/faults.md."""
 
 from __future__ import annotations
 
