@@ -13,8 +13,8 @@ from harness.cluster.image import ensure_helper_image
 from harness.cluster.labels import labels
 
 _PROBES = {
-    "sets_with_timeout": "nft -f - <<< 'table ip t { set s { type ipv4_addr; flags timeout; }"
-    " chain c { type filter hook input priority 0; ip saddr @s counter drop; } }'"
+    "sets_with_timeout": "nft -f - <<< 'table ip t { set s { type ipv4_addr; flags timeout; };"
+    " chain c { type filter hook input priority 0; ip saddr @s counter drop; }; }'"
     " && nft add element ip t s '{ 192.0.2.9 timeout 5s }'",
     "random_loss": "nft add table ip r && nft add chain ip r c && nft add rule ip r c numgen random mod 100 '<' 5 drop",
     "rate": "tc qdisc add dev lo root tbf rate 1mbit burst 32kbit latency 400ms && tc qdisc del dev lo root",
