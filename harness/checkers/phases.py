@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from harness.history import FaultRecord, History
 from harness.scenario.groups import cut_pairs
+from harness.scenario.plan import Plan
 
 PHASES: Final = ("before", "undetected", "detected", "healing", "after")
 _SEVERITY: Final = {"undetected": 3, "detected": 2, "healing": 1}
@@ -146,7 +147,7 @@ def _windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultWindow
         until = healed if healed is not None else heal_began
         yield FaultWindow(
             step=step,
-            name=(planned.name if planned is not None and planned.name else step),
+            name=step_name(history.plan, step, kind),
             kind=kind,
             targets=targets,
             injected=injected,
@@ -158,6 +159,14 @@ def _windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultWindow
             detected_by=_detections(history, alias, pairs, injected, FOREVER if until is None else until),
             sides=sides,
         )
+
+
+def step_name(plan: Plan, step: str, kind: str) -> str:
+    """What to call a step before people: its own name, its kind where that is the only one, else kind and id."""
+    planned = next((s for s in plan.timeline if s.id == step), None)
+    if planned is not None and planned.name:
+        return planned.name
+    return kind if sum(s.kind == kind for s in plan.timeline) == 1 else f"{kind} {step}"
 
 
 def _first(records: Iterable[FaultRecord], *stages: str) -> int | None:

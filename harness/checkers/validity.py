@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from harness.checkers.facts import Facts
-from harness.checkers.phases import PHASES
+from harness.checkers.phases import PHASES, step_name
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding
 from harness.history import OK
 
@@ -85,7 +85,7 @@ def fault_bit(facts: Facts) -> Iterator[Finding]:
     missed = list(facts.history.marks("renewal_missed"))
     for step in facts.plan.timeline:
         records = {r.stage: r for r in facts.history.faults() if r.step == step.id}
-        name = step.name or step.id
+        name = step_name(facts.plan, step.id, step.kind)
         trouble = ""
         for stage, said in (
             ("failed", "failed"),
