@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, ScenarioError, UsageError
+from harness.errors import HarnessError, Problem, ScenarioError, UsageError
 from harness.store import LATEST, RunDir
 
 # Of several files the run exits with the first of these that any of them gave.
@@ -88,7 +88,8 @@ def _load(file: str, settings: tuple[str, ...], seed: int | None) -> Any:
 
 def _load_all(files: tuple[str, ...], settings: tuple[str, ...] = (), seed: int | None = None) -> list[Any]:
     """All scenarios, or one ScenarioError with the mistakes of all of them."""
-    loaded, problems = [], []
+    loaded: list[Any] = []
+    problems: list[Problem] = []
     for file in files:
         try:
             loaded.append(_load(file, settings, seed))
@@ -116,6 +117,8 @@ def _address(text: str) -> tuple[str, int]:
               help="Keep the cluster's containers when the run has ended.")  # fmt: skip
 @click.option("--expose", default="", metavar="ADDRESS",
               help="Publish the nodes' ports on this address of the engine's host, for workers elsewhere.")  # fmt: skip
+@click.option("--remote-workers", type=click.IntRange(0), default=0, metavar="N",
+              help="Wait for N `harness worker` elsewhere, beside the local ones; needs --expose.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, everything else on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the verdict.")
 def run(
@@ -127,6 +130,7 @@ def run(
     metrics: str,
     keep: str,
     expose: str,
+    remote_workers: int,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -135,10 +139,17 @@ def run(
     from harness.run import run as run_one
 
     metrics_at = _address(metrics)
+    if remote_workers and not expose:
+        raise UsageError(
+            "run", "--remote-workers needs --expose ADDRESS", "name an address of this host they can reach"
+        )
     scenarios = _load_all(files, settings, seed)
     codes, results = [], []
     for path, scenario in scenarios:
-        options = RunOptions(out=out, web=web, metrics=metrics_at, keep=keep, expose=expose, quiet=quiet, json=as_json)
+        options = RunOptions(
+            out=out, web=web, metrics=metrics_at, keep=keep, expose=expose, remote_workers=remote_workers,
+            quiet=quiet, json=as_json,
+        )  # fmt: skip
         try:
             result = run_one(scenario, path, options)
         except HarnessError as error:

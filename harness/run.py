@@ -45,6 +45,7 @@ class RunOptions:
     metrics: tuple[str, int] = ("127.0.0.1", 9646)
     keep: str = "never"
     expose: str = ""
+    remote_workers: int = 0
     quiet: bool = False
     json: bool = False
 
@@ -147,17 +148,22 @@ class _Story:
             web=self.options.web,
             on_snapshot=metrics.ingest,
             on_event=self.journal,
+            remote_workers=self.options.remote_workers,
+            bind=self.options.expose or "127.0.0.1",
         )
         way_out.callback(load.stop)
         self._phase("ramping")
         load.start()
-        if self.options.web:
+        if load.web_url:
             self.live.web(load.web_url)
+        if self.options.remote_workers:
+            self.live.progress(f"waiting for {self.options.remote_workers} x harness worker --master {load.master}")
         began = load.wait_full_load()
 
         self._phase("load")
         injector.start(began)
-        load.wait_until(began + round(plan.duration * 1e9))
+        if trouble := load.wait_trouble(plan.duration - (time.monotonic_ns() - began) / 1e9):
+            raise trouble
 
         self._phase("stopping")
         load.stop()
