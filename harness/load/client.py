@@ -6,6 +6,7 @@ Runs on whatever Runtime it is given; one process's clients share one Recorder a
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from harness.history import INVOKE, UNKNOWN, Operation, Segment, pack_record
 from harness.load.snapshot import Stats
 from harness.load.workload import Bounded, Judged, Request, judge, judge_error
 
+_LOG = logging.getLogger(__name__)
 _FIRST_WAIT = 0.05  # s before a lost connection is dialled again; doubled up to ...
 _LONGEST_WAIT = 1.0
 
@@ -53,7 +55,6 @@ class Link:
     ) -> None:
         self.target = target
         self.problem: HarnessError | None = None  # why the last dial failed
-        self.retry_at = 0.0  # monotonic s: no call can succeed before
         self._local = local
         self._cookie = cookie
         self._runtime = runtime
@@ -88,8 +89,7 @@ class Link:
             try:
                 connection = self._dial()
             except DistError as error:
-                self.problem = error
-                self.retry_at = time.monotonic() + wait
+                self._troubled(error)
                 self._lost.park(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
                 continue
@@ -102,7 +102,6 @@ class Link:
             while not (connection.closed or self._closing):
                 self._lost.park()
             self._connection = None
-            self.retry_at = time.monotonic() + _FIRST_WAIT
             if not self._closing:
                 self._lost.park(_FIRST_WAIT)
             wait = _FIRST_WAIT
@@ -120,8 +119,13 @@ class Link:
         )
 
     def _on_close(self, error: HarnessError) -> None:
-        self.problem = error
+        self._troubled(error)
         self._lost.unpark()
+
+    def _troubled(self, error: HarnessError) -> None:
+        if str(error) != str(self.problem):
+            _LOG.warning("%s", error)
+        self.problem = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,8 @@ class Recorder:
     ) -> None:
         self.stats = stats
         self.clock = clock
-        self.reason = Bounded()
+        self.reason = Bounded(32)
+        self.name = Bounded(1000)
         self.failed: OSError | None = None
         self._segment = segment
         self._on_disk_full = on_disk_full

@@ -177,7 +177,8 @@ class Coordinator:
 
     def page_stopped(self) -> None:
         """Somebody stopped the test in the web page."""
-        if not self._stopping:
+        missing = set(self._runner.missing())
+        if not self._stopping and any(not p.lost and p.client_id not in missing for p in self._peers.values()):
             self._event("load_stopped", by="web page")
 
     def stop(self, timeout: float) -> None:

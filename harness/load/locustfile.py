@@ -154,6 +154,12 @@ def _be_worker(environment: Any, runner: WorkerRunner) -> None:
     worker = Worker(runner.send_message, GREENLETS, cookie, index)
     environment.harness = worker
 
+    def stop_users(timeout: float) -> None:
+        environment.stop_timeout = timeout
+        runner.stop()
+
+    worker.stop_users = stop_users
+
     def refused(msg: Any) -> None:
         sys.stderr.write(f"harness worker: the master does not take this worker: {msg.data['cause']}\n")
         environment.process_exit_code = 4

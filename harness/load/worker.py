@@ -60,6 +60,7 @@ class Worker:
         self.meter = Meter()
         self.clock = Clock()
         self.ended = False
+        self.stop_users: Callable[[float], None] = lambda timeout: None  # Locust's way, for a locustfile's users
         self._send = send
         self._runtime = runtime
         self._cookie = cookie
@@ -145,6 +146,8 @@ class Worker:
         self.ended = True
         if self.driver is not None:
             self.driver.stop(timeout)
+        else:
+            self.stop_users(timeout)
         for link in self._links:
             link.close()
         if self._recorder is not None:

@@ -188,7 +188,7 @@ def word(reason: Term, otherwise: str) -> str:
 class Bounded:
     """Lets the first ``limit`` different words through and calls all later ones "other"."""
 
-    def __init__(self, limit: int = 32) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._known: set[str] = set()
 
