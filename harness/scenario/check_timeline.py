@@ -151,7 +151,7 @@ class _Timeline:
 
     def _overlaps(self, placed: Sequence[Placed], times: dict[str, tuple[float, float]]) -> None:
         told: set[tuple[Path, Path]] = set()
-        holding = [step for step in placed if step.lasting and step.until is None]
+        holding = [step for step in placed if step.action.lasting and step.until is None]
         for one, two in _overlapping(holding, times):
             if (one.path, two.path) in told:
                 continue

@@ -18,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from harness.errors import Problem
+from harness.scenario.values import TAGS
 
 Path = tuple[str | int, ...]
 Position = tuple[int, int]
@@ -27,7 +28,7 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 60
 
 _STANDARD = "tag:yaml.org,2002:"
-_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _FLOAT = re.compile(r"[-+]?(\d[\d_]*)?(\.\d*)?([eE][-+]?\d+)?")
 
@@ -188,7 +189,7 @@ class _Builder:
                 merged += value_node.value if isinstance(value_node, SequenceNode) else [value_node]
                 continue
             key = self._scalar(key_node, str(key_node.tag), key=True) if isinstance(key_node, ScalarNode) else None
-            if isinstance(key, str) and not key.startswith("$"):
+            if isinstance(key, str) and (not key.startswith("$") or (key in TAGS and len(node.value) == 1)):
                 here = (*path, key)
                 if key in texts:
                     line = self._document.keys[here][0]
@@ -237,8 +238,13 @@ class _Builder:
     def _substituted(self, node: ScalarNode, text: str) -> str:
         def value(match: re.Match[str]) -> str:
             name, default = match.groups()
-            if name is None:  # $$ is a dollar
-                return "$"
+            if match[0] == "$${":
+                return "${"
+            if name is None:
+                self._refuse(
+                    node, f"{match[0]} cannot be read; write ${{NAME}}, ${{NAME:-default}}, or $${{ for a plain ${{"
+                )
+                return ""
             held = self._environ.get(name, "")
             if held or (name in self._environ and default is None):
                 return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,12 @@ def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequ
     if document.problems:
         raise ScenarioError(_in_order(document.problems, broken))
     assert scenario is not None, "no scenario without a problem"
-    return scenario
+    return _located(scenario, base)
 
 
 def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document, Path]:
     if isinstance(source, str):
-        return read_document(source, "<text>", environ), Path()
+        return read_document(source, "<text>", environ), Path().absolute()
     try:
         text = source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -93,6 +94,22 @@ def _in_order(problems: Sequence[Problem], broken: int) -> list[Problem]:
     unread = {(problem.line, problem.column) for problem in problems[:broken]}
     kept = [*problems[:broken], *(p for p in problems[broken:] if not p.line or (p.line, p.column) not in unread)]
     return sorted(dict.fromkeys(kept), key=lambda problem: (problem.line, problem.column, problem.message))
+
+
+def _located(scenario: Scenario, base: Path) -> Scenario:
+    """Relative paths start at the scenario's folder; from here on they are absolute."""
+    load, cluster = scenario.load, scenario.cluster
+    if load.locustfile is not None:
+        load = load.model_copy(update={"locustfile": str(base / load.locustfile)})
+    volumes = tuple(_volume(volume, base) for volume in cluster.volumes)
+    cluster = cluster.model_copy(update={"volumes": volumes})
+    return scenario.model_copy(update={"load": load, "cluster": cluster})
+
+
+def _volume(volume: str, base: Path) -> str:
+    """``./conf:/etc/shop:ro``: a relative path starts at the scenario's folder, a bare name is a named volume."""
+    host, colon, rest = volume.partition(":")
+    return f"{base / host}{colon}{rest}" if re.match(r"\.{1,2}(/|$)", host) else volume
 
 
 # --- overrides ----------------------------------------------------------------------------------------------------

@@ -6,11 +6,10 @@ and seed give the same plan.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_serializer, field_validator
 
 from harness.scenario.expectations import parse_expectation
 from harness.scenario.names import erlang_name, node_host, node_options, operation_names, table_copies
@@ -33,6 +32,7 @@ from harness.scenario.schema import (
     Until,
 )
 from harness.scenario.timeline import Placed, place
+from harness.scenario.units import masked
 from harness.scenario.values import module_name
 
 _Call = TypeVar("_Call", RpcCall, Health)
@@ -51,6 +51,10 @@ class PlannedNode(Model):
     environment: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     memory: int
+
+    @field_serializer("environment", when_used="json")
+    def _no_secrets(self, environment: dict[str, str]) -> dict[str, str]:
+        return masked(environment)
 
 
 class PlannedTable(Model):
@@ -167,13 +171,10 @@ class Plan(Model):
 
 
 def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = None) -> Plan:
-    """Resolve a scenario that ``load_scenario`` accepted. ``source``: path of its file, which relative paths in it
-    start from. ``seed`` replaces the scenario's own.
-    """
+    """Resolve a scenario that ``load_scenario`` accepted. ``source``: path of its file; ``seed`` replaces its own."""
     seed = scenario.seed if seed is None else seed
     cluster = scenario.cluster
-    base = Path(source).absolute().parent if source else Path().absolute()
-    nodes = tuple(_node(cluster, name, options, base) for name, options in node_options(cluster).items())
+    nodes = tuple(_node(cluster, name, options) for name, options in node_options(cluster).items())
     names = tuple(node.name for node in nodes)
     expect = dict(scenario.expect)
     answers = expect.pop("rpc", ())
@@ -190,7 +191,7 @@ def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = No
         health=_resolved(cluster.health) if cluster.health else None,
         ready_within=cluster.ready_within,
         setup=tuple(_resolved(call) for call in scenario.setup),
-        load=_load(scenario.load, names, base),
+        load=_load(scenario.load, names),
         timeline=tuple(_step(step) for step in place(scenario.timeline, scenario.duration, seed)),
         duration=scenario.duration,
         quiesce=scenario.quiesce,
@@ -203,7 +204,7 @@ def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = No
     )
 
 
-def _node(cluster: Cluster, name: str, options: NodeOptions, base: Path) -> PlannedNode:
+def _node(cluster: Cluster, name: str, options: NodeOptions) -> PlannedNode:
     image = options.image if options.image is not None else cluster.image
     ours = isinstance(image, OtpImage)
     return PlannedNode(
@@ -215,15 +216,9 @@ def _node(cluster: Cluster, name: str, options: NodeOptions, base: Path) -> Plan
         base=image.base if isinstance(image, OtpImage) else "",
         command=None if ours and cluster.command is None else cluster.command,
         environment={**cluster.environment, **options.environment},
-        volumes=tuple(_volume(volume, base) for volume in cluster.volumes),
+        volumes=cluster.volumes,
         memory=options.memory if options.memory is not None else cluster.memory,
     )
-
-
-def _volume(volume: str, base: Path) -> str:
-    """``./conf:/etc/shop:ro``: a relative path starts at the scenario's folder, a bare name is a named volume."""
-    host, colon, rest = volume.partition(":")
-    return f"{base / host}{colon}{rest}" if re.match(r"\.{1,2}(/|$)", host) else volume
 
 
 def _tables(cluster: Cluster, names: tuple[str, ...]) -> tuple[PlannedTable, ...]:
@@ -234,7 +229,7 @@ def _tables(cluster: Cluster, names: tuple[str, ...]) -> tuple[PlannedTable, ...
     )
 
 
-def _load(load: Load, names: tuple[str, ...], base: Path) -> PlannedLoad:
+def _load(load: Load, names: tuple[str, ...]) -> PlannedLoad:
     operations = []
     for operation, name in zip(load.operations, operation_names(load), strict=True):
         on_table = operation.write or operation.read or operation.update
@@ -256,7 +251,7 @@ def _load(load: Load, names: tuple[str, ...], base: Path) -> PlannedLoad:
         users=load.users,
         rate=load.rate,
         operations=tuple(operations),
-        locustfile=str(base / load.locustfile) if load.locustfile else None,
+        locustfile=load.locustfile,
         timeout=load.timeout,
         value_size=load.value_size,
         max_rows=load.max_rows,
@@ -277,9 +272,9 @@ def _step(placed: Placed) -> PlannedStep:
         name=placed.name,
         kind=placed.kind,
         action=action,
-        at=None if placed.start.after else placed.start.at,
-        after=placed.start.after or None,
-        delay=placed.start.delay,
+        at=placed.at,
+        after=placed.after,
+        delay=placed.delay,
         lasts=placed.lasts,
         until=placed.until,
     )

@@ -11,11 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from harness.scenario.units import Duration, EnvironmentValue, Rate, Size, Whole
+from harness.scenario.units import Duration, EnvironmentValue, Otp, Rate, Size, Whole
 
 Context = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]
 Storage = Literal["ram_copies", "disc_copies", "disc_only_copies"]
-Otp = Literal[25, 26, 27, 28]
 
 
 class Model(BaseModel):

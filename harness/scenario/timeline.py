@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.scenario.schema import ACTIONS, Action, Step, Until
 from harness.scenario.seeded import Seeded
@@ -50,8 +51,16 @@ class Placed:
     slack: float
 
     @property
-    def lasting(self) -> bool:
-        return type(self.action).lasting
+    def at(self) -> float | None:
+        return None if self.start.after else self.start.at
+
+    @property
+    def after(self) -> str | None:
+        return self.start.after or None
+
+    @property
+    def delay(self) -> float:
+        return self.start.delay
 
 
 class TimelineError(ValueError):
@@ -203,18 +212,37 @@ def _in_order(steps: Sequence[Step]) -> Iterator[int]:
                 trail.append(missing)
 
 
-def _span(step: Placed, known: Mapping[str, tuple[float, float]], duration: float) -> tuple[float, float]:
-    begin = known[step.start.after][1] + step.start.delay if step.start.after else step.start.at
-    if step.lasts is not None:
-        return begin, begin + step.lasts
-    return begin, max(begin, duration) if step.lasting and step.until is None else begin
+class Timed(Protocol):
+    """What ``spans`` reads: a step placed here, or the same step in a Plan."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def action(self) -> Action: ...
+    @property
+    def at(self) -> float | None: ...
+    @property
+    def after(self) -> str | None: ...
+    @property
+    def delay(self) -> float: ...
+    @property
+    def lasts(self) -> float | None: ...
+    @property
+    def until(self) -> Until | None: ...
 
 
-def spans(placed: Sequence[Placed], duration: float) -> dict[str, tuple[float, float]]:
+def spans(steps: Sequence[Timed], duration: float) -> dict[str, tuple[float, float]]:
     """Id -> (start, end) in seconds as far as a plan can know: a step that ends at an event counts as instantaneous,
-    a lasting one without an end as lasting until load ends. ``placed`` is in the order of ``place``.
+    a lasting one without an end as lasting until load ends. ``steps`` are in the order of ``place``.
     """
     known: dict[str, tuple[float, float]] = {}
-    for step in placed:
+    for step in steps:
         known[step.id] = _span(step, known, duration)
     return known
+
+
+def _span(step: Timed, known: Mapping[str, tuple[float, float]], duration: float) -> tuple[float, float]:
+    begin = known[step.after][1] + step.delay if step.after else step.at or 0.0
+    if step.lasts is not None:
+        return begin, begin + step.lasts
+    return begin, max(begin, duration) if step.action.lasting and step.until is None else begin

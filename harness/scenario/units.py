@@ -7,9 +7,9 @@ plain numbers. The same context for serialisation writes the unit out again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo, WithJsonSchema
 
@@ -77,6 +77,11 @@ def _whole(value: object) -> object:
     return value
 
 
+def _digits(value: object) -> object:
+    """``${OTP}`` is text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 4 else value
+
+
 def _environment_value(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -109,4 +114,21 @@ Duration = Annotated[
 Rate = Annotated[float, _read(rate), Field(gt=0, le=10_000_000), _write("/s"), WithJsonSchema(_RATE_SCHEMA)]
 Size = Annotated[int, _read(size), Field(ge=0, le=2**50), _write("B"), WithJsonSchema(_SIZE_SCHEMA)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-EnvironmentValue = Annotated[str, BeforeValidator(_environment_value)]
+Otp = Annotated[Literal[25, 26, 27, 28], BeforeValidator(_digits)]
+EnvironmentValue = Annotated[
+    str, BeforeValidator(_environment_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
+]
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+MASK = "********"
+_SECRET = re.compile(r"pass(word|wd|phrase)?|secret|token|cookie|credential|private|api_?key", re.IGNORECASE)
+
+
+def masked(environment: Mapping[str, str]) -> dict[str, str]:
+    """Environment for artefacts: values whose name says that they are secret are not in it. ``{cookie}`` may stay."""
+    return {
+        name: MASK if _SECRET.search(name) and value and value != "{cookie}" else value
+        for name, value in environment.items()
+    }

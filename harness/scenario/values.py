@@ -23,6 +23,7 @@ from typing import Any
 
 from harness.etf import Atom, PairMap, Term
 
+TAGS = ("$tuple", "$charlist", "$binary", "$base64", "$map")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
 _ELIXIR = re.compile(r"[A-Z][A-Za-z0-9_]*(\.[A-Z][A-Za-z0-9_]*)*")
 
