@@ -1,0 +1,101 @@
+"""Bare Erlang nodes in containers, on an internal network of their own: for tests and benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+from docker.errors import APIError
+
+from harness.dist import Connection, connect
+from harness.errors import DistError
+
+LABELS = {"harness.role": "experiment"}
+COOKIE = "test-cookie"
+
+
+@dataclass
+class ErlangNode:
+    """A container running ``erl -sname <host>@<host>`` with net_ticktime 8."""
+
+    otp: int
+    host: str
+    address: str
+    container: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}@{self.host}"
+
+    def connect(self, **changes: Any) -> Connection:
+        given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, **changes}
+        return connect(given.pop("peer", self.name), **given)
+
+    def wait_ready(self, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.connect(local="ready@harness").close()
+                return
+            except DistError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+StartErlang = Callable[..., ErlangNode]
+
+
+@contextlib.contextmanager
+def erlang_nodes(image: Callable[[int], str]) -> Iterator[StartErlang]:
+    """``start(otp, *more_arguments)``: a node that answers; all of them live until the end of the context."""
+    client = docker.from_env()
+    network, subnet = _network(client)
+    started: list[Any] = []
+
+    def start(otp: int, *arguments: str) -> ErlangNode:
+        number = len(started) + 1
+        host, address = f"t{number}", f"{subnet}.{10 + number}"
+        container = client.containers.create(
+            image(otp),
+            [*f"erl -noinput -sname {host}@{host} -setcookie {COOKIE} -kernel net_ticktime 8".split(), *arguments],
+            hostname=host,
+            init=True,
+            labels=LABELS,
+            mem_limit="512m",
+            extra_hosts={f"t{other}": f"{subnet}.{10 + other}" for other in range(1, 10)},
+        )
+        started.append(container)
+        client.networks.get("bridge").disconnect(container)
+        network.connect(container, ipv4_address=address)
+        container.start()
+        node = ErlangNode(otp, host, address, container)
+        node.wait_ready()
+        return node
+
+    try:
+        yield start
+    finally:
+        for container in started:
+            with contextlib.suppress(APIError):  # gone already
+                container.remove(force=True, v=True)
+        network.remove()
+        client.close()
+
+
+def _network(client: Any) -> tuple[Any, str]:
+    for _ in range(50):
+        subnet = f"198.{random.choice((18, 19))}.{random.randrange(256)}"
+        pool = docker.types.IPAMPool(subnet=f"{subnet}.0/24")
+        name = f"harness-test-{subnet.replace('.', '-')}"
+        with contextlib.suppress(APIError):  # the subnet is taken: another
+            made = client.networks.create(
+                name, internal=True, labels=LABELS, ipam=docker.types.IPAMConfig(pool_configs=[pool])
+            )
+            return made, subnet
+    raise AssertionError("no free subnet in 198.18.0.0/15")
