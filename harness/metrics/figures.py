@@ -82,6 +82,7 @@ class Figures:
     """All figures of one run. ``otp`` is what ``run_info`` tells, such as ``27`` or ``25,27``."""
 
     def __init__(self, plan: Plan, run_id: str, otp: str, clock: Callable[[], float] = time.time) -> None:
+        self.run_labels = {"run_id": run_id, "scenario": plan.name}
         self._lock = threading.Lock()
         self._values: dict[str, dict[Labels, float]] = {}
         self._observed: dict[Labels, Buckets] = {}  # (family name, *labels)

@@ -1,9 +1,9 @@
 """The run's samples on disk while it lasts, and ``metrics.om`` made of them at its end.
 
 A spool folder holds one file of fixed-width binary rows for each family (number of the metric, Unix time, values)
-and one file of JSON lines that says which labels a number stands for, written before the number is used. Memory stays
-flat however long the run is: OpenMetrics wants every metric's points together, and the rows are regrouped through a
-memory map.
+and one file of JSON lines: first the labels of the run, which every metric gets (a Prometheus that scrapes the run
+adds the same), then which labels a number stands for, written before the number is used. Memory stays flat however long
+the run is: OpenMetrics wants every metric's points together, and the rows are regrouped through a memory map.
 
 Format written: OpenMetrics 1.0, timestamps in seconds, families contiguous, metrics within them too, ``# EOF``.
 """
@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -45,17 +45,21 @@ def _row(family: Family) -> np.dtype[Any]:
 
 
 class Spool:
-    """Append-only samples of one run below ``folder``."""
+    """Append-only samples of one run below ``folder``. ``run``: labels that all its metrics get in the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._index = _append_only(folder / _INDEX)
+        self._run: Mapping[str, str] | None = run  # until it is written
         self._files: dict[str, int] = {}
         self._numbers: dict[tuple[str, Labels], int] = {}
 
     def append(self, figures: Figures, at_s: float) -> None:
         """Write every metric as it stands, dated ``at_s`` (Unix seconds). OSError (disk full) passes through."""
+        if self._run is not None:
+            _write(self._index, (json.dumps(dict(self._run)) + "\n").encode())
+            self._run = None
         rows: dict[str, bytearray] = {}
         for point in figures.points():
             family = point.family
@@ -96,7 +100,7 @@ class Sampler:
         self, figures: Figures, folder: Path, interval: float = 1.0, clock: Callable[[], float] = time.time
     ) -> None:
         self._figures = figures
-        self._spool = Spool(folder)
+        self._spool = Spool(folder, figures.run_labels)
         self._interval = interval
         self._clock = clock
         self._ended = threading.Event()
@@ -138,7 +142,9 @@ class Sampler:
 def write_openmetrics(folder: Path, path: Path) -> None:
     """Turn a spool folder into an OpenMetrics file. OSError passes through."""
     metrics: dict[str, dict[int, Labels]] = {}
-    for line in (folder / _INDEX).read_text().splitlines():
+    first, *lines = (folder / _INDEX).read_text().splitlines()
+    run: dict[str, str] = json.loads(first)
+    for line in lines:
         number, name, labels = json.loads(line)
         metrics.setdefault(name, {})[number] = tuple(labels)
     fresh = path.with_name(f".{path.name}.new")
@@ -147,14 +153,14 @@ def write_openmetrics(folder: Path, path: Path) -> None:
             for name, family in _BY_NAME.items():
                 rows = folder / f"{name}.rows"
                 if rows.exists() and rows.stat().st_size >= _row(family).itemsize:
-                    _write_family(out, family, rows, metrics.get(name, {}))
+                    _write_family(out, family, rows, metrics.get(name, {}), run)
             out.write("# EOF\n")
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _write_family(out: IO[str], family: Family, path: Path, metrics: dict[int, Labels]) -> None:
+def _write_family(out: IO[str], family: Family, path: Path, metrics: dict[int, Labels], run: Mapping[str, str]) -> None:
     dtype = _row(family)
     whole = path.stat().st_size // dtype.itemsize  # a torn last row is left out
     rows = np.memmap(path, dtype=dtype, mode="r", shape=(whole,))
@@ -162,15 +168,14 @@ def _write_family(out: IO[str], family: Family, path: Path, metrics: dict[int, L
     order = np.argsort(rows["metric"], kind="stable")
     for start in range(0, whole, _CHUNK):
         for row in rows[order[start : start + _CHUNK]]:
-            labels = metrics[int(row["metric"])]
+            pairs = list((dict(run) | dict(zip(family.labels, metrics[int(row["metric"])], strict=True))).items())
             stamp = f"{float(row['time']):.3f}"
-            for name, value in _samples(family, labels, row["values"].tolist()):
+            for name, value in _samples(family, pairs, row["values"].tolist()):
                 out.write(f"{name} {_number(value)} {stamp}\n")
 
 
-def _samples(family: Family, labels: Labels, values: list[float]) -> Iterator[tuple[str, float]]:
+def _samples(family: Family, pairs: list[tuple[str, str]], values: list[float]) -> Iterator[tuple[str, float]]:
     """Sample names with their label sets, and the values that stand beside them."""
-    pairs = list(zip(family.labels, labels, strict=True))
     match family.kind:
         case "histogram":
             for bound, value in zip((*family.buckets, float("inf")), values[:-1], strict=True):

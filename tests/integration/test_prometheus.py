@@ -110,7 +110,7 @@ def drive(figures: Figures, second: int) -> None:
 def test_promtool_loads_what_a_run_leaves(tmp_path: Path) -> None:
     figures = Figures(three_nodes(), "r1", "27")
     figures.set_phase("load")
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", figures.run_labels)
     end = int(time.time()) - 60
     for second in range(120):
         drive(figures, second)

@@ -31,7 +31,7 @@ def figures() -> Figures:
 
 
 def written(figures: Figures, folder: Path, samples: int = 3) -> str:
-    spool = Spool(folder)
+    spool = Spool(folder, figures.run_labels)
     for second in range(samples):
         if second == 1:
             figures.fault(FaultRecord(5, "s1", "partition", "bit", ("n2", "n1")))
@@ -64,13 +64,14 @@ def test_families_and_metrics_are_contiguous_and_in_time(figures: Figures, tmp_p
         assert metric not in seen, f"{metric} is interleaved"
         seen.add(metric)
     assert all(points == sorted(set(points)) for points in times.values())
-    assert len(times["harness_node_up", 'node="n1"']) == 3
-    assert len(times["harness_node_up", 'node="n3"']) == 2
+    assert len(times["harness_node_up", 'run_id="r1",scenario="unit",node="n1"']) == 3
+    assert len(times["harness_node_up", 'run_id="r1",scenario="unit",node="n3"']) == 2
 
 
 def test_names_carry_their_suffixes(figures: Figures, tmp_path: Path) -> None:
     text = written(figures, tmp_path / "spool", samples=2)
-    assert 'harness_faults_injected_total{kind="partition",result="bit"} 1 1700000001.000' in text
+    run = 'run_id="r1",scenario="unit"'
+    assert f'harness_faults_injected_total{{{run},kind="partition",result="bit"}} 1 1700000001.000' in text
     assert "# TYPE harness_faults_injected counter" in text
     assert 'harness_run_info{run_id="r1",scenario="unit",otp="27"' in text
     assert re.search(r'replication_lag_seconds_bucket\{.*,le="2.5e-05"\} 1 ', text)
@@ -96,4 +97,3 @@ def test_a_full_disk_is_told_at_the_end(figures: Figures, tmp_path: Path, monkey
         sampler.finish(tmp_path / "metrics.om")
     assert isinstance(told.value.__cause__, OSError)
     assert told.value.__cause__.errno == errno.ENOSPC
-
