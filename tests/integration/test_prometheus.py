@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -90,6 +91,13 @@ def query(address: str, promql: str, at: float | None = None) -> list[dict[str, 
     return list(body["data"]["result"])
 
 
+def dashboard_queries() -> list[str]:
+    """The shipped dashboard's queries as Grafana would send them."""
+    text = (data_path("dashboards") / "grafana" / "harness.json").read_text()
+    found = re.findall(r'"expr": ("(?:[^"\\]|\\.)*")', text)
+    return [json.loads(e).replace("$__rate_interval", "4s").replace("$run", ".*") for e in found]
+
+
 def drive(figures: Figures, second: int) -> None:
     """What one more second of load looks like: ten writes of 2 ms, one row seen 20 us after its ack."""
     durations = LogLinear()
@@ -155,6 +163,10 @@ def test_prometheus_finds_and_scrapes_a_run(tmp_path: Path) -> None:
             assert count["metric"]["run_id"] == rundir.run_id
             (up,) = query(address, 'up{job="harness"}')
             assert up["value"][1] == "1"
+            (info,) = query(address, "harness_run_info")
+            assert "exported_run_id" not in info["metric"]
+            for promql in dashboard_queries():
+                query(address, promql)
     finally:
         metrics.finish()
         rundir.close()
