@@ -13,22 +13,31 @@ from harness.cluster.bootstrap import HELPER, OTP_SUITES, Recipe, bootstrap, bui
 from harness.cluster.engine import Engine, engine_failed, engine_said
 from harness.errors import ImageMissing
 
+Progress = Callable[[str], None]
+
 _PULL_SILENCE = 30.0  # seconds without a word from the registry, after which a pull is given up
 
 
-def erlang_base(engine: Engine, otp: int, progress: Callable[[str], None]) -> str:
-    """The reference of an image with Erlang/OTP to run nodes on. Raises ImageMissing."""
-    return _base(engine, otp, f"erlang:{otp}-slim", runtime_base(otp), progress)
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Two ways to the same base: an image of a registry, and a recipe."""
+
+    pullable: str
+    recipe: Recipe | None
 
 
-def erlang_builder(engine: Engine, otp: int, progress: Callable[[str], None]) -> str:
-    """The same OTP with rebar3, to build the node in. Raises ImageMissing."""
-    return _base(engine, otp, f"erlang:{otp}", builder_base(otp), progress)
+def erlang_bases(engine: Engine, otp: int, progress: Progress) -> tuple[str, str]:
+    """(an image with Erlang/OTP to run nodes on, the same OTP with rebar3 to build in). Raises ImageMissing.
+
+    Both come from the same source: a release refuses to run on another patch level than it was built on.
+    """
+    runtime, builder = _obtain(engine, _erlang(otp), progress, f"OTP {otp}")
+    return runtime, builder
 
 
-def helper_base(engine: Engine, progress: Callable[[str], None]) -> str:
+def helper_base(engine: Engine, progress: Progress) -> str:
     """A Debian for the helper image. Raises ImageMissing."""
-    return _base(engine, 0, "debian:bookworm-slim", HELPER, progress)
+    return _obtain(engine, _HELPER, progress, "the helper")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +50,49 @@ class BaseSource:
 
 def base_sources(engine: Engine) -> list[BaseSource]:
     """For each OTP release that can be bootstrapped: whether everything to build its node on is here."""
-    return [
-        BaseSource(otp, all(_local_base(engine, *names) for names in (
-            (f"erlang:{otp}-slim", runtime_base(otp)), (f"erlang:{otp}", builder_base(otp)),
-            ("debian:bookworm-slim", HELPER),
-        )))
-        for otp in OTP_SUITES
-    ]  # fmt: skip
+    helper = bool(_local(engine, _HELPER))
+    return [BaseSource(otp, helper and bool(_local(engine, _erlang(otp)))) for otp in OTP_SUITES]
+
+
+def _erlang(otp: int) -> tuple[_Base, ...]:
+    return _Base(f"erlang:{otp}-slim", runtime_base(otp)), _Base(f"erlang:{otp}", builder_base(otp))
+
+
+_HELPER = (_Base("debian:bookworm-slim", HELPER),)
+
+
+def _obtain(engine: Engine, bases: tuple[_Base, ...], progress: Progress, purpose: str) -> list[str]:
+    """References of bases that fit together: all local, else all pulled, else all bootstrapped."""
+    if here := _local(engine, bases):
+        return here
+    for base in bases:
+        progress(f"pulling {base.pullable}")
+        if refusal := pull(engine, base.pullable):
+            break
+    else:
+        return [base.pullable for base in bases]
+    recipes = [base.recipe for base in bases if base.recipe]
+    if not recipes:
+        raise ImageMissing(
+            f"base image for {purpose}",
+            f"{base.pullable} can't be pulled ({refusal}), and no Debian suite carries {purpose}",
+            "use otp 25 or 27, or give a base with --base IMAGE",
+        )
+    progress(f"could not pull {base.pullable}")
+    for recipe in recipes:
+        if not local_id(engine, recipe.reference):
+            bootstrap(engine, recipe, progress)
+    return [recipe.reference for recipe in recipes]
+
+
+def _local(engine: Engine, bases: tuple[_Base, ...]) -> list[str]:
+    """References when all of them are here from one source, else nothing."""
+    pulled = [base.pullable for base in bases]
+    made = [base.recipe.reference if base.recipe else "" for base in bases]
+    for references in (pulled, made):
+        if all(reference and local_id(engine, reference) for reference in references):
+            return references
+    return []
 
 
 def local_id(engine: Engine, reference: str) -> str:
@@ -58,29 +103,6 @@ def local_id(engine: Engine, reference: str) -> str:
         return ""
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"image {reference}", error) from error
-
-
-def _base(engine: Engine, otp: int, pullable: str, recipe: Recipe | None, progress: Callable[[str], None]) -> str:
-    """A base image: a local one, else pulled, else bootstrapped."""
-    if here := _local_base(engine, pullable, recipe):
-        return here
-    progress(f"pulling {pullable}")
-    refusal = pull(engine, pullable)
-    if not refusal:
-        return pullable
-    if recipe is None:
-        raise ImageMissing(
-            f"base image for OTP {otp}",
-            f"{pullable} can't be pulled ({refusal}), and no Debian suite carries OTP {otp}",
-            "use otp 25 or 27, or give a base with --base IMAGE",
-        )
-    progress(f"could not pull {pullable}")
-    return bootstrap(engine, recipe, progress)
-
-
-def _local_base(engine: Engine, pullable: str, recipe: Recipe | None) -> str:
-    references = (recipe.reference, pullable) if recipe else (pullable,)
-    return next((reference for reference in references if local_id(engine, reference)), "")
 
 
 def pull(engine: Engine, reference: str) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from harness.cluster.bases import Progress
 from harness.cluster.container import start_helper, start_node
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
 from harness.cluster.formation import form
-from harness.cluster.image import Progress, ensure_helper_image, ensure_node_image, probe_beam, use_image
+from harness.cluster.image import ensure_helper_image, ensure_node_image, probe_beam, use_image
 from harness.cluster.network import Network, create_network
 from harness.cluster.node import DIST_PORT, Node
 from harness.cluster.relay import relay_wanted, start_relay

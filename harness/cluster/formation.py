@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from harness.cluster.bases import Progress
 from harness.cluster.engine import Engine
 from harness.cluster.environment import table_options
-from harness.cluster.image import Progress, probe_beam
+from harness.cluster.image import probe_beam
 from harness.cluster.node import Node, answers
 from harness.errors import ClusterNotFormed, DistError, EnvironmentProblem
 from harness.etf import Atom, Term

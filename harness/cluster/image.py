@@ -13,20 +13,18 @@ import io
 import os
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 from docker.errors import DockerException
 
-from harness.cluster.bases import erlang_base, erlang_builder, helper_base, local_id, pull
+from harness.cluster.bases import Progress, erlang_bases, helper_base, local_id, pull
 from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.labels import labels
 from harness.data import data_path
 from harness.errors import EnvironmentProblem, ImageMissing
-
-Progress = Callable[[str], None]
 
 PROBE_OTP = 25  # a module compiled on the oldest release loads in every later one
 _PROBE_IN_IMAGE = "_build/default/rel/node/lib"
@@ -49,10 +47,14 @@ def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -
         if base:
             runtime = builder = use_image(engine, base, progress)
         else:
-            runtime = erlang_base(engine, otp, progress)
-            builder = erlang_builder(engine, otp, progress)
+            runtime, builder = erlang_bases(engine, otp, progress)
         progress(f"building {tag} on {runtime}")
         _build(engine, tag, sources, {"BASE": runtime, "BUILDER": builder})
+        if not base:
+            # Names to type: what erlang/Dockerfile builds on, and the node's latest image.
+            _name(engine, runtime, f"harness-base:otp{otp}")
+            _name(engine, builder, f"harness-base:otp{otp}-build")
+            _name(engine, tag, f"harness-node:otp{otp}")
     return tag
 
 
@@ -173,6 +175,14 @@ def _build(engine: Engine, tag: str, sources: Mapping[str, bytes], arguments: Ma
                 )
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"build {tag}", error) from error
+
+
+def _name(engine: Engine, reference: str, name: str) -> None:
+    repository, _, tag = name.partition(":")
+    try:
+        engine.client.api.tag(reference, repository, tag, force=True)
+    except (DockerException, requests.RequestException) as error:
+        raise engine_failed(f"tag {reference} as {name}", error) from error
 
 
 def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
