@@ -17,7 +17,7 @@ def test_the_table_is_complete_and_true() -> None:
         if line.startswith("| `")
     ]
     expected = [
-        (f.series[0] if f.kind in ("counter", "info") else f.name, f.kind, ", ".join(f.labels) or "–", f.help)
+        (f.series[0] if f.kind in ("counter", "info") else f.name, f.kind, ", ".join(f.labels) or "none", f.help)
         for f in FAMILIES
     ]
     assert rows == expected
