@@ -16,6 +16,7 @@ from harness.checkers.phases import FOREVER, step_name
 from harness.checkers.service import phase_table
 from harness.history import History
 from harness.report import membership, series
+from harness.report.events import involved
 from harness.report.summary import started_at
 from harness.report.told import headline, in_words
 from harness.report.words import duration, figure, share
@@ -42,7 +43,7 @@ def render(rundir: RunDir, history: History, verdict: Verdict) -> str:
         folder=rundir.path.name,
         started=started_at(rundir),
         verdict=verdict,
-        headline=headline(verdict, facts),
+        tiles=_tiles(headline(verdict, facts)),
         operations=len(history.operations),
         findings=_findings(verdict),
         phases=phase_table(facts, by_operation=True),
@@ -65,7 +66,7 @@ def chart_data(facts: Facts) -> dict[str, Any]:
         {
             "name": window.name,
             "kind": window.kind,
-            "targets": list(window.targets),
+            "nodes": involved(window.step, window.targets, facts.plan),
             "start": facts.timeline.relative(window.injected),
             "end": _end(facts, window.healed if window.healed is not None else FOREVER),
         }
@@ -86,6 +87,13 @@ def chart_data(facts: Facts) -> dict[str, Any]:
         "backlog": series.backlog(facts, clock),
         "lanes": membership.lanes(facts),
     }
+
+
+def _tiles(told: list[tuple[str, str]]) -> dict[str, list[str]]:
+    tiles: dict[str, list[str]] = {}
+    for question, answer in told:
+        tiles.setdefault(question, []).append(answer)
+    return tiles
 
 
 def _end(facts: Facts, time: int) -> float:

@@ -137,13 +137,13 @@ function leave() {
 }
 
 function timeline() {
-  const faults = D.faults.concat(D.steps.map(s => ({name: s.name, kind: s.kind, targets: [], start: s.at, end: null})));
+  const faults = D.faults.concat(D.steps.map(s => ({name: s.name, kind: s.kind, nodes: "", start: s.at, end: null})));
   const rows = faults.length + D.lanes.length, height = 22 * rows + 10;
   const c = frame("Faults and what each node saw", height,
     [["sees everyone", "--ok"], ["misses a node", "--undetected-solid"], ["Mnesia apart", "--detected-solid"], ["down", "--soft"]]);
   let y = 6;
   for (const f of faults) {
-    const x0 = c.x(Math.max(f.start, 0)), label = f.kind + (f.targets.length ? " " + f.targets.join(" ") : "");
+    const x0 = c.x(Math.max(f.start, 0)), label = f.kind + (f.nodes ? " " + f.nodes : "");
     if (f.end === null) svg(c.s, "path", {d: `M${x0} ${y + 1}l6 7l-6 7l-6 -7Z`, fill: css("--blue")});
     else svg(c.s, "rect", {x: x0, y: y + 1, width: Math.max(c.x(f.end) - x0, 3), height: 14, rx: 3, fill: css("--ink"), "fill-opacity": .72});
     const after = f.end === null ? x0 + 10 : Math.max(c.x(f.end), x0 + 3) + 6, flip = after > c.width - 150;

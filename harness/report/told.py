@@ -10,7 +10,7 @@ from typing import Any, Final
 from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.service import PhaseStats, phase_table
 from harness.history import History
-from harness.report.words import duration, share
+from harness.report.words import duration, printable, share
 
 Line = tuple[str, str]
 """(style, text); style is one of PASS, FAIL, INCONCLUSIVE, strong, fail, unknown, warn, plain, faint."""
@@ -71,7 +71,7 @@ def verdict_lines(verdict: Verdict, history: History, folder: Path | None = None
 
 def verdict_text(verdict: Verdict, history: History, folder: Path | None = None) -> str:
     """The same as plain text."""
-    return "\n".join(text for _, text in verdict_lines(verdict, history, folder))
+    return "\n".join(printable(text) for _, text in verdict_lines(verdict, history, folder))
 
 
 def _because(verdict: Verdict) -> str:

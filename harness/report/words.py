@@ -35,3 +35,8 @@ def figure(value: float | None, unit: str) -> str:
     if unit == "ratio":
         return share(value)
     return f"{value:,.0f}"
+
+
+def printable(text: str) -> str:
+    """Without characters that would move a terminal's cursor or change its state."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
