@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import reduce
 from typing import Any, Protocol
 
-from harness.history import FaultRecord, Mark
+import numpy as np
+
+from harness.history import FaultRecord, FinalState, Mark, ReplicaState
 from harness.metrics.exposition import serve
 from harness.metrics.figures import Figures
 from harness.metrics.spool import Sampler
@@ -22,7 +25,16 @@ class Judged(Protocol):
     def check(self) -> str: ...
 
     @property
+    def title(self) -> str: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
     def outcome(self) -> str: ...
+
+    @property
+    def value(self) -> float | None: ...
 
 
 class Metrics(Figures):
@@ -56,11 +68,41 @@ class Metrics(Figures):
     def set_verdict(self, outcome: str, findings: Iterable[Judged]) -> None:
         """What the run came to. Findings without a clear answer (unknown, not applicable, off) are not exported."""
         self.set_outcome(outcome)
+        lost: dict[str, int] = {}
         for finding in findings:
             if finding.outcome in ("pass", "fail"):
-                self.set_expectation(finding.check, finding.outcome == "pass")
+                self.set_expectation(finding.title, finding.outcome == "pass")
+            if finding.check == "acked_lost" and finding.value is not None:
+                table = finding.subject.partition(",")[0]  # one finding for each table and context
+                lost[table] = lost.get(table, 0) + int(finding.value)
+        for table, n in lost.items():
+            self.set_lost_writes(table, n)
+
+    def set_final(self, final: FinalState) -> None:
+        """Count the records that are not the same on every copy that serves reads."""
+        copies: dict[str, list[ReplicaState]] = {}
+        for replica in final.replicas:
+            if replica.serves_reads and replica.ids is not None:
+                copies.setdefault(replica.table, []).append(replica)
+        for table, held in copies.items():
+            self.set_divergent(table, divergent_records(held))
 
     def finish(self) -> None:
         """Stop serving and write ``metrics.om``. Raises DiskFull, or HarnessError."""
         self._serving.close()
         self._sampler.finish(self._rundir.path / "metrics.om")
+
+
+def divergent_records(copies: Sequence[ReplicaState]) -> int:
+    """How many operations are in some of the copies and not in all; in updated rows also those in another order."""
+    ids = [copy.ids for copy in copies if copy.ids is not None]
+    if len(ids) < 2:
+        return 0
+    everywhere = reduce(np.intersect1d, ids)
+    somewhere = reduce(np.union1d, ids)
+    keys = {key for copy in copies for key in copy.updates}
+    common = set(everywhere.tolist())
+    reordered = sum(
+        len({tuple(i for i in copy.updates.get(key, ()) if i in common) for copy in copies}) > 1 for key in keys
+    )
+    return len(somewhere) - len(everywhere) + reordered

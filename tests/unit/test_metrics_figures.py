@@ -9,13 +9,15 @@ import socket
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from plans import three_nodes
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from harness.checkers import Finding
 from harness.errors import EnvironmentProblem
 from harness.histogram import LogLinear
-from harness.history import FaultRecord, Mark
+from harness.history import FaultRecord, FinalState, Mark, ReplicaState
 from harness.metrics import FAMILIES, Figures, Metrics, names, serve, write_target
 from harness.store import RunDir
 
@@ -187,3 +189,32 @@ def test_targets_of_dead_runs_are_swept(tmp_path: Path) -> None:
 def test_no_name_is_given_twice() -> None:
     series = [s for family in FAMILIES for s in family.series]
     assert len(series) == len(set(series))
+
+
+def test_the_verdict_is_exported(tmp_path: Path) -> None:
+    rundir = RunDir.create(tmp_path, three_nodes())
+    metrics = Metrics(three_nodes(), rundir, otp="27")
+    findings = [
+        Finding("acked_lost", "fail", "gone", value=3.0, subject="kv, transaction"),
+        Finding("acked_lost", "fail", "gone", value=2.0, subject="kv, async_dirty"),
+        Finding("mesh_complete", "pass", "whole"),
+        Finding("recovery", "unknown", "nothing was seen"),
+    ]
+    metrics.set_verdict("FAIL", findings)
+
+    def copy(node: str, *ids: int, serves: bool = True, **rows: tuple[int, ...]) -> ReplicaState:
+        updates = {int(key[1:]): row for key, row in rows.items()}
+        return ReplicaState(node, "kv", len(ids), "", serves, np.array(ids, dtype=np.uint64), updates)
+
+    metrics.set_final(
+        FinalState(1, (copy("n1", 1, 2, 5, 6, k1=(5, 6)), copy("n2", 1, 5, 6, 7, k1=(6, 5)), copy("n3", serves=False)))
+    )
+    assert value(metrics, names.LOST_WRITES, "kv") == (5.0,)
+    assert value(metrics, names.DIVERGENT, "kv") == (3.0,)  # 2, 7, and the row with 5 and 6 in another order
+    assert {p.labels: p.values for p in metrics.points() if p.family is names.EXPECTATION} == {
+        ("acked_lost [kv, transaction]",): (0.0,),
+        ("acked_lost [kv, async_dirty]",): (0.0,),
+        ("mesh_complete",): (1.0,),
+    }
+    metrics.finish()
+    rundir.close()
