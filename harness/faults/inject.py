@@ -32,6 +32,7 @@ Journal = Callable[[JournalEvent], None]
 ENDING = "faults_ending"  # mark on the bus, never journalled: who waits for an event goes on
 
 _MARGIN = 30.0  # seconds that ending a step may take beyond the start of a node
+_LAST_WORDS = 2.0  # seconds for proofs on a way out; who wants all of them calls stop first
 
 
 class Injector:
@@ -97,7 +98,7 @@ class Injector:
             healer.start()
         for _, healer in healers:
             healer.join(max(0.0, deadline - time.monotonic()))
-        self.wait(max(0.0, deadline - time.monotonic()))
+        self.wait(min(_LAST_WORDS, max(0.0, deadline - time.monotonic())))
         left = tuple(act.step.id for act, _ in healers if act.standing)
         with self._changed:
             self._closed = True
@@ -170,7 +171,7 @@ class Injector:
             self._record(step, "skipped", {"reason": "the run is ending"}, act)
             return
         evidence = act.fault.bit()
-        self._record(step, "bit" if evidence.ok else "not_bitten", evidence.detail, act, evidence.time)
+        self._prove(act, "bit" if evidence.ok else "not_bitten", evidence)
         if step.action.lasting:
             act.ended = self._hold(act, began, evidence.time or time.monotonic_ns())
 
@@ -218,9 +219,14 @@ class Injector:
             evidence = act.fault.healed()
         except Exception as error:  # as in _run: told, and the other faults still heal
             evidence = Evidence(False, {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
-        self._record(act.step, "healed" if evidence.ok else "not_healed", evidence.detail, act, evidence.time)
+        self._prove(act, "healed" if evidence.ok else "not_healed", evidence)
 
     # --- told ---
+
+    def _prove(self, act: _Act, stage: str, evidence: Evidence) -> None:
+        """Dated by when the effect began; the proof came later."""
+        detail = {**evidence.detail, "proved_ns": time.monotonic_ns()}
+        self._record(act.step, stage, detail, act, evidence.time)
 
     def _record(
         self, step: PlannedStep, stage: str, detail: Mapping[str, Any] | None = None, act: _Act | None = None,

@@ -77,7 +77,8 @@ def test_life_of_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.told("a") == WHOLE
     assert stage.faults["a"].verbs == ["inject", "bit", "heal", "healed"]
     assert stage.records("a")[2].time == 17, "a bite is dated by when it took effect"
-    assert stage.detail("a", "bit") == {"seen": "bite"}
+    assert stage.detail("a", "bit")["seen"] == "bite"
+    assert stage.detail("a", "bit")["proved_ns"] > stage.records("a")[1].time, "the proof comes later"
     assert stage.detail("a", "healing") == {"ended": "lasted"}
 
 
