@@ -82,15 +82,15 @@ node_name(Name, Variable) ->
 
 -spec term(string(), string()) -> term().
 term(Text, Variable) ->
-    maybe_term(erl_scan:string(Text ++ "."), Text, Variable).
+    scanned(erl_scan:string(string:trim(Text, trailing, ".") ++ "."), Text, Variable).
 
--spec maybe_term(term(), string(), string()) -> term().
-maybe_term({ok, Tokens, _}, Text, Variable) ->
+-spec scanned(term(), string(), string()) -> term().
+scanned({ok, Tokens, _}, Text, Variable) ->
     case erl_parse:parse_term(Tokens) of
         {ok, Term} -> Term;
         {error, _} -> throw({bad, Variable, Text, tables_expected()})
     end;
-maybe_term(_, Text, Variable) ->
+scanned(_, Text, Variable) ->
     throw({bad, Variable, Text, tables_expected()}).
 
 -spec is_table(term()) -> boolean().

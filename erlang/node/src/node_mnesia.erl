@@ -80,6 +80,7 @@ waiting_for(Reason) ->
 
 -spec init(node_config:config()) -> {ok, state()}.
 init(Config) ->
+    ok = net_kernel:monitor_nodes(true),
     _ = spawn_link(fun() -> node_mnesia_join:run(Config) end),
     {ok, #state{config = Config}}.
 
@@ -105,6 +106,16 @@ handle_cast({waiting_for, Reason}, State) ->
     {noreply, State#state{reason = Reason}}.
 
 -spec handle_info(term(), state()) -> {noreply, state()}.
+handle_info({nodeup, Node}, State = #state{reason = done, config = Config = #{peers := Peers}}) ->
+    %% Only a node that is alone with an empty schema has something to reconsider.
+    case lists:member(Node, Peers) andalso mnesia:system_info(is_running) =:= yes
+         andalso node_mnesia_join:lonely() of
+        true ->
+            _ = spawn_link(fun() -> node_mnesia_join:settle(Config) end),
+            {noreply, State#state{reason = {schema_of, [Node]}}};
+        false ->
+            {noreply, State}
+    end;
 handle_info(_Message, State) ->
     {noreply, State}.
 

@@ -4,26 +4,48 @@
 %% waits for ever, and nothing here forces a table to load: that would discard writes.
 -module(node_mnesia_join).
 
--export([run/1]).
+-export([run/1, settle/1, lonely/0]).
 
 -define(FIRST_PAUSE_MS, 20).
 -define(LAST_PAUSE_MS, 250).
 -define(LOAD_SLICE_MS, 1000).
 -define(RPC_TIMEOUT_MS, 10000).
 
--type outcome() :: next | {again, term()}.
+%% `apart': what this node joined turned out not to be the cluster; begin again.
+-type outcome() :: next | apart | {again, term()}.
 
 %% @doc Returns when this node is a member of the schema and its tables are loaded.
 -spec run(node_config:config()) -> ok.
-run(Config = #{tables := Tables}) ->
+run(Config) ->
     ok = set_dir(Config),
     Started = erlang:monotonic_time(millisecond),
-    repeat(fun() -> schema(Config, Started) end),
-    lists:foreach(fun(Table) -> repeat(fun() -> table(Table, Config) end) end, Tables),
-    repeat(fun() -> load(node_tables:own(node(), Tables)) end),
-    node_mnesia:waiting_for(done),
-    logger:notice("ready: nodes ~p, tables ~p",
-                  [mnesia:system_info(running_db_nodes), mnesia:system_info(tables)]).
+    next = repeat(fun() -> schema(Config, Started) end),
+    settle(Config).
+
+%% @doc The part of {@link run/1} that follows once this node has a schema.
+-spec settle(node_config:config()) -> ok.
+settle(Config = #{tables := Tables}) ->
+    Own = node_tables:own(node(), Tables),
+    Steps = [fun() -> same_schema(Config) end]
+        ++ [fun() -> table(Table, Config) end || Table <- Tables]
+        ++ [fun() -> load(Own) end],
+    case repeat(fun() -> in_turn(Steps) end) of
+        next ->
+            node_mnesia:waiting_for(done),
+            logger:notice("ready: nodes ~p, tables ~p",
+                          [mnesia:system_info(running_db_nodes), mnesia:system_info(tables)]);
+        apart ->
+            run(Config)
+    end.
+
+-spec in_turn([fun(() -> outcome())]) -> outcome().
+in_turn([]) ->
+    next;
+in_turn([Step | Rest]) ->
+    case Step() of
+        next -> in_turn(Rest);
+        Other -> Other
+    end.
 
 -spec set_dir(node_config:config()) -> ok.
 set_dir(#{mnesia_dir := default}) ->
@@ -32,21 +54,21 @@ set_dir(#{mnesia_dir := Dir}) ->
     ok = filelib:ensure_dir(filename:join(Dir, "x")),
     application:set_env(mnesia, dir, Dir).
 
--spec repeat(fun(() -> outcome())) -> ok.
+-spec repeat(fun(() -> outcome())) -> next | apart.
 repeat(Step) ->
     repeat(Step, ?FIRST_PAUSE_MS, none).
 
--spec repeat(fun(() -> outcome()), pos_integer(), term()) -> ok.
+-spec repeat(fun(() -> outcome()), pos_integer(), term()) -> next | apart.
 repeat(Step, Pause, Before) ->
     case Step() of
-        next ->
-            ok;
         {again, Reason} ->
             node_mnesia:waiting_for(Reason),
             %% Said once per reason: a node waiting for a dead peer must not fill the disk.
             _ = Reason =:= Before orelse logger:notice("waiting for ~tp", [Reason]),
             timer:sleep(Pause),
-            repeat(Step, min(2 * Pause, ?LAST_PAUSE_MS), Reason)
+            repeat(Step, min(2 * Pause, ?LAST_PAUSE_MS), Reason);
+        Outcome ->
+            Outcome
     end.
 
 %% ---- schema
@@ -151,6 +173,35 @@ forget(Member, Reason = {merge_schema_failed, _}) ->
     end;
 forget(_Member, Reason) ->
     {again, {join, Reason}}.
+
+%% A node that started cut off from its peers may have created a schema while another node
+%% did so, too. Schemas do not merge; but one that holds nothing can be given up. Of two
+%% empty ones the one of the lower name stays.
+-spec same_schema(node_config:config()) -> outcome().
+same_schema(#{peers := Peers}) ->
+    Members = [Peer || {Peer, member} <- maps:to_list(node_mnesia:phases(Peers))],
+    case lonely() andalso lists:any(fun prevails/1, Members) of
+        false ->
+            next;
+        true ->
+            logger:notice("giving up an empty schema for the one of ~tp", [Members]),
+            ok = node_mnesia:enter(undecided),
+            stopped = mnesia:stop(),
+            ok = mnesia:delete_schema([node()]),
+            apart
+    end.
+
+%% @doc Whether this node shares its schema with nobody and keeps no table in it.
+-spec lonely() -> boolean().
+lonely() ->
+    mnesia:system_info(db_nodes) =:= [node()] andalso mnesia:system_info(tables) =:= [schema].
+
+-spec prevails(node()) -> boolean().
+prevails(Peer) ->
+    Peer < node() orelse
+        try erpc:call(Peer, ?MODULE, lonely, [], ?RPC_TIMEOUT_MS) =:= false
+        catch _:_ -> false
+        end.
 
 %% ---- tables
 
