@@ -1,0 +1,241 @@
+"""Membership, detection, recovery, majority, stalls: fail, pass, unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import HistoryBuilder, healthy
+from plans import three_nodes
+
+from harness.checkers import Finding, Verdict, check
+
+
+def judged(built: HistoryBuilder, folder: Path) -> Verdict:
+    return check(built.build(folder))
+
+
+def expecting(check_name: str, **limit: Any) -> HistoryBuilder:
+    return healthy(three_nodes(duration=60.0, expectations=[{"check": check_name, "limit": limit}]))
+
+
+def one(verdict: Verdict, name: str) -> Finding:
+    (finding,) = verdict.of(name)
+    return finding
+
+
+# --- mesh_complete, view_agreement ---
+
+
+def test_a_node_that_misses_another_breaks_the_mesh(tmp_path: Path) -> None:
+    built = healthy()
+    built.not_connected = {("n1", "n3"), ("n3", "n1")}
+    finding = one(judged(built, tmp_path), "mesh_complete")
+    assert finding.outcome == "fail"
+    assert {"node": "n1", "not connected with": ["n3"]} in finding.evidence
+
+
+@pytest.mark.parametrize("name", ["mesh_complete", "view_agreement"])
+def test_a_node_that_does_not_answer_leaves_it_open(tmp_path: Path, name: str) -> None:
+    built = healthy()
+    built.unanswered = {"n2"}
+    finding = one(judged(built, tmp_path), name)
+    assert finding.outcome == "unknown"
+    assert "n2" in finding.summary
+
+
+def test_split_running_db_nodes_disagree(tmp_path: Path) -> None:
+    built = healthy()
+    built.not_running = {("n1", "n2"), ("n1", "n3")}
+    finding = one(judged(built, tmp_path), "view_agreement")
+    assert finding.outcome == "fail"
+    assert finding.evidence[0]["running_db_nodes"] == ["n1"]
+
+
+def test_where_to_write_without_a_copy_disagrees(tmp_path: Path) -> None:
+    built = healthy()
+    built.where_to_write["n2"] = ("n2", "n3")
+    assert one(judged(built, tmp_path), "view_agreement").outcome == "fail"
+
+
+def test_a_severity_of_warn_never_fails(tmp_path: Path) -> None:
+    built = expecting("mesh_complete", severity="warn")
+    built.not_connected = {("n1", "n3")}
+    verdict = judged(built, tmp_path)
+    assert verdict.outcome == "PASS"
+    assert one(verdict, "mesh_complete").warns
+
+
+# --- detection, detect_bound, recovery ---
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(4.0, "fail"), (5.5, "pass")])
+def test_detection_is_held_against_its_limit(tmp_path: Path, limit: float, outcome: str) -> None:
+    finding = one(judged(expecting("detection", limit=limit), tmp_path), "detection")
+    assert finding.outcome == outcome
+    assert finding.severity == "fail"
+    assert finding.value == pytest.approx(4.9)
+    assert len(finding.evidence) == 3
+
+
+def cut_short(built: HistoryBuilder) -> HistoryBuilder:
+    built.cut(at=10.0, heal=13.0, detected=None)
+    built.steady(0, 60)
+    built.steady(0, 60, 5, context="async_dirty")
+    return built
+
+
+def test_a_fault_that_ended_before_detection_leaves_the_limit_open(tmp_path: Path) -> None:
+    plan = three_nodes(duration=60.0, expectations=[{"check": "detection", "limit": {"limit": 5.0}}])
+    verdict = judged(cut_short(HistoryBuilder(plan)), tmp_path)
+    assert one(verdict, "detection").outcome == "unknown"
+    assert verdict.outcome == "INCONCLUSIVE"
+
+
+def test_without_a_limit_an_undetected_fault_is_only_told(tmp_path: Path) -> None:
+    verdict = judged(cut_short(HistoryBuilder()), tmp_path)
+    assert verdict.outcome == "PASS"
+    assert one(verdict, "detection").outcome == "unknown"
+
+
+def test_a_cut_that_outlasts_its_limit_unseen_fails(tmp_path: Path) -> None:
+    plan = three_nodes(duration=60.0, expectations=[{"check": "detection", "limit": {"limit": 2.0}}])
+    assert one(judged(cut_short(HistoryBuilder(plan)), tmp_path), "detection").outcome == "fail"
+
+
+def test_the_bound_of_net_ticktime_warns_and_does_not_fail(tmp_path: Path) -> None:
+    built = HistoryBuilder()
+    built.cut(detected=18.0)  # 8 s where ticktime 4 promises 6
+    built.steady(0, 60, 20)
+    verdict = judged(built, tmp_path)
+    assert one(verdict, "detect_bound").warns
+    assert "detect_bound" not in verdict.failed_checks
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(2.5, "fail"), (3.5, "pass")])
+def test_recovery_counts_from_the_order_to_heal(tmp_path: Path, limit: float, outcome: str) -> None:
+    finding = one(judged(expecting("recovery", limit=limit), tmp_path), "recovery")
+    assert finding.outcome == outcome
+    assert finding.value == pytest.approx(3.0)
+
+
+def test_a_cluster_that_never_came_together_fails_recovery(tmp_path: Path) -> None:
+    plan = three_nodes(duration=60.0, expectations=[{"check": "recovery", "limit": {"limit": 15.0}}])
+    built = HistoryBuilder(plan)
+    built.cut(recovered=None)
+    built.steady(0, 60)
+    assert one(judged(built, tmp_path), "recovery").outcome == "fail"
+
+
+def test_copies_that_differ_to_the_end_are_no_recovery(tmp_path: Path) -> None:
+    built = expecting("recovery", limit=15.0)
+    built.lose(1, "n1")
+    finding = one(judged(built, tmp_path), "recovery")
+    assert finding.outcome == "fail"
+    assert "differ to the end" in finding.summary
+
+
+def test_the_next_fault_leaves_recovery_open(tmp_path: Path) -> None:
+    step = {"name": "", "kind": "partition", "at": 1.0, "lasts": 1.0, "action": {"groups": [["n1"], ["n2", "n3"]]}}
+    plan = three_nodes(
+        duration=60.0,
+        timeline=[{"id": "s1", **step}, {"id": "s2", **step}],
+        expectations=[{"check": "recovery", "limit": {"limit": 15.0}}],
+    )
+    built = HistoryBuilder(plan)
+    built.cut(recovered=None)
+    built.cut(at=35.0, heal=45.0, detected=40.0, recovered=47.0, step="s2")
+    built.steady(0, 60)
+    first, second = judged(built, tmp_path).of("recovery")
+    assert (first.outcome, second.outcome) == ("unknown", "pass")
+
+
+def test_a_kill_is_noticed_by_those_who_stay(tmp_path: Path) -> None:
+    kill = {"id": "k", "name": "", "kind": "kill", "at": 10.0, "lasts": 3.0, "action": {"nodes": ["n2"]}}
+    plan = three_nodes(duration=60.0, timeline=[kill], expectations=[{"check": "detection", "limit": {"limit": 1.0}}])
+    built = HistoryBuilder(plan)
+    built.steady(0, 60)
+    built.fault("k", "kill", ("n2",), injecting=10.0, bit=10.01, healing=13.0, healed=15.0)
+    for node in ("n1", "n3"):
+        built.seen(10.05, node, "nodedown", "n2", reason="connection_closed")
+        built.seen(14.0, node, "nodeup", "n2")
+    verdict = judged(built, tmp_path)
+    assert one(verdict, "detection").outcome == "pass"
+    assert one(verdict, "detection").value == pytest.approx(0.04)
+    assert one(verdict, "recovery").value == pytest.approx(2.0)
+
+
+# --- writer_stall ---
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(4.0, "fail"), (6.0, "pass")])
+def test_the_longest_write_is_held_against_its_limit(tmp_path: Path, limit: float, outcome: str) -> None:
+    verdict = judged(expecting("writer_stall", limit=limit), tmp_path)
+    (finding,) = [f for f in verdict.of("writer_stall") if f.subject == "partition, transaction"]
+    assert finding.outcome == outcome
+    assert finding.value == pytest.approx(4.9)
+
+
+def test_a_stall_beyond_detection_warns(tmp_path: Path) -> None:
+    built = healthy()
+    built.op(11.0, took=30.0)
+    verdict = judged(built, tmp_path)
+    (finding,) = [f for f in verdict.of("writer_stall") if f.subject == "partition, transaction"]
+    assert finding.warns
+    assert verdict.outcome == "PASS"
+
+
+# --- majority ---
+
+
+def test_a_minority_that_commits_on_a_majority_table_fails(tmp_path: Path) -> None:
+    built = healthy()
+    built.op(20.0, target="n1")
+    verdict = judged(built, tmp_path)
+    finding = one(verdict, "minority_refuses")
+    assert finding.outcome == "fail"
+    assert finding.evidence[0]["target"] == "n1"
+
+
+def test_a_minority_that_refuses_passes_and_one_not_asked_does_not_apply(tmp_path: Path) -> None:
+    assert one(judged(healthy(), tmp_path / "a"), "minority_refuses").outcome == "pass"
+    built = HistoryBuilder()
+    built.cut()
+    built.steady(0, 60, on=("n2", "n3"))
+    assert one(judged(built, tmp_path / "b"), "minority_refuses").outcome == "not_applicable"
+
+
+def test_a_minority_that_only_hangs_is_unknown(tmp_path: Path) -> None:
+    built = HistoryBuilder()
+    built.cut()
+    built.steady(0, 60, on=("n2", "n3"))
+    built.steady(16, 20, 5, on=("n1",), took=5.0, outcome="unknown", reason="timeout")
+    assert one(judged(built, tmp_path), "minority_refuses").outcome == "unknown"
+
+
+def test_dirty_writes_in_a_minority_warn(tmp_path: Path) -> None:
+    built = healthy()
+    built.op(20.0, target="n1", context="async_dirty")
+    verdict = judged(built, tmp_path)
+    assert one(verdict, "dirty_bypass").warns
+    assert verdict.outcome == "PASS"
+
+
+def test_one_key_committed_on_both_sides_fails(tmp_path: Path) -> None:
+    built = healthy()
+    built.op(20.0, "update", target="n1", key=4)
+    built.op(21.0, "update", target="n2", key=4)
+    built.op(21.0, "update", target="n3", key=5)
+    finding = one(judged(built, tmp_path), "dual_majority")
+    assert (finding.outcome, finding.value) == ("fail", 1.0)
+    assert {e["target"] for e in finding.evidence} == {"n1", "n2"}
+
+
+def test_updates_on_one_side_pass(tmp_path: Path) -> None:
+    built = healthy()
+    for node in ("n2", "n3"):
+        built.op(20.0, "update", target=node, key=4)
+    built.op(14.0, "update", target="n1", key=4)  # before all had noticed
+    built.op(20.0, "update", target="n1", key=4, outcome="fail", reason="no_majority")
+    assert one(judged(built, tmp_path), "dual_majority").outcome == "pass"
