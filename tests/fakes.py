@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from harness.dist.framing import TICK, Deframer, frame
 from harness.dist.handshake import Acceptor, Established, Identity
@@ -125,3 +127,30 @@ class ScriptedFault:
     def healed(self) -> Evidence:
         self._verb("healed")
         return Evidence(self.heals)
+
+
+class ScriptedNode:
+    """A cluster node without a container: answers rpc from ``answers["module:function"]``.
+
+    An exception is raised, a function is called with the arguments; ``calls`` keeps what was asked.
+    """
+
+    def __init__(self, name: str, answers: Mapping[str, Any]) -> None:
+        self.name, self.node_name = name, f"{name}@{name}"
+        self.answers = dict(answers)
+        self.calls: list[tuple[str, list[Term]]] = []
+
+    def rpc(self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0) -> Term:
+        call = f"{module}:{function}"
+        self.calls.append((call, list(args)))
+        answer = self.answers[call]
+        if callable(answer):
+            answer = answer(*args)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def scripted_cluster(*nodes: ScriptedNode) -> Any:
+    """What probes use of a cluster: its nodes."""
+    return SimpleNamespace(nodes={node.name: node for node in nodes}, probe_beam=lambda: b"beam")
