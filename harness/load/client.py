@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.dist import Connection, Runtime, connect
-from harness.errors import DiskFull, DistError, HarnessError, NotSent
+from harness.errors import DiskFull, DistError, HandshakeRefused, HarnessError, NotSent
 from harness.etf import Term
 from harness.history import INVOKE, UNKNOWN, Operation, Segment, pack_record
 from harness.load.snapshot import Stats
@@ -67,8 +67,10 @@ class Link:
         runtime.spawn(self._keep, f"link {target.node}")
 
     def opened(self, timeout: float) -> None:
-        """Wait for the first connection. Raises what the last dial raised."""
-        if self._connection is None and not self._first.park(timeout):
+        """Wait for the first connection. Raises what the last dial raised; a wrong cookie is not tried again."""
+        if self._connection is None:
+            self._first.park(timeout)
+        if self._connection is None:
             raise self.problem or NotSent("connect", f"not connected in {timeout:g} s", node=self.target.node)
 
     def rpc(self, request: Request, timeout: float) -> Term:
@@ -126,6 +128,8 @@ class Link:
         if str(error) != str(self.problem):
             _LOG.warning("%s", error)
         self.problem = error
+        if isinstance(error, HandshakeRefused) and error.reason in ("cookie", "not_allowed"):
+            self._first.unpark()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,13 @@ class Coordinator:
         threading.Thread(target=self._obey, daemon=True).start()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def wait_ready(self) -> None:
-        """Until every expected worker has connected to every node."""
+    def wait_ready(self) -> bool:
+        """Until every expected worker has connected to every node; False when the run was stopped before."""
         with self._changed:
-            self._changed.wait_for(lambda: sum(p.ready for p in self._peers.values()) >= self.expected)
+            self._changed.wait_for(
+                lambda: self._stopping or sum(p.ready for p in self._peers.values()) >= self.expected
+            )
+            return not self._stopping
 
     # --- from workers ---
 
@@ -183,7 +186,9 @@ class Coordinator:
 
     def stop(self, timeout: float) -> None:
         """End the workers' users, collect what they still have to say, quit."""
-        self._stopping = True
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
         for peer in self._peers.values():
             self._runner.send("harness_stop", {"timeout": timeout}, peer.client_id)
         with self._changed:

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -288,7 +289,8 @@ def run_worker(master: str, cookie: str = "") -> int:
     if cookie:
         environment["HARNESS_COOKIE"] = cookie
     command = [sys.executable, "-m", "locust", "-f", "-", "--worker", f"--master-host={host}", f"--master-port={port}"]
-    return subprocess.call(command, env=environment)
+    with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:  # locustfiles, the segment until it is sent
+        return subprocess.call(command, env=environment | {"TMPDIR": folder})
 
 
 def child_environment() -> dict[str, str]:

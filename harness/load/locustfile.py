@@ -145,7 +145,9 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
     environment.events.spawning_complete.add_listener(lambda **_: coordinator.begin())
     environment.events.test_stop.add_listener(lambda **_: coordinator.page_stopped())
     coordinator.start()
-    coordinator.wait_ready()  # Locust starts the users when this returns
+    if not coordinator.wait_ready():
+        sys.exit(0)
+    # Locust starts the users when this returns
 
 
 def _be_worker(environment: Any, runner: WorkerRunner) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import COOKIE, ErlangNode
+from nodes import COOKIE, ErlangNode
 
 from harness.history import Mark
 from harness.load.launch import LoadRun

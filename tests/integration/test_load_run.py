@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ErlangNode, StartErlang
 from load_plans import Watched, load, on_table, rpc
+from nodes import ErlangNode, StartErlang
 
 from harness.errors import LoadFailed
 from harness.etf import Atom
