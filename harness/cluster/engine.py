@@ -99,9 +99,9 @@ def find_engine(environ: Mapping[str, str] | None = None) -> Engine:
     for endpoint in candidates:
         try:
             return _connect(endpoint)
-        except (DockerException, requests.RequestException, OSError) as error:
+        except (DockerException, requests.RequestException, OSError, ValueError) as error:
             refusals.append((endpoint, _cause(error)))
-    raise _unreachable(refusals)
+    raise unreachable(refusals)
 
 
 def endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
@@ -176,7 +176,8 @@ def _cause(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _unreachable(refusals: list[tuple[Endpoint, str]]) -> EngineUnreachable:
+def unreachable(refusals: list[tuple[Endpoint, str]]) -> EngineUnreachable:
+    """The error for engines that did not answer, each with its cause, and what mends that."""
     told = ", ".join(f"{endpoint.url} ({endpoint.source}): {cause}" for endpoint, cause in refusals)
     causes = {cause for _, cause in refusals}
     endpoint = refusals[0][0]

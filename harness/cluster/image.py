@@ -6,6 +6,7 @@ engine. What they are built on: harness.cluster.bases.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -188,15 +189,17 @@ def _name(engine: Engine, reference: str, name: str) -> None:
 def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
     """One file of the node's release, by its name."""
     try:
-        script = f"cat $(find -L {_PROBE_IN_IMAGE} -name {name} | head -1)"
+        # as text: what a container says passes through its log, which is no place for other bytes
+        script = f"base64 $(find -L {_PROBE_IN_IMAGE} -name {name} | head -n 1)"
         content = engine.client.containers.run(
             tag, ["sh", "-c", script], remove=True, network_mode="none", labels=labels("image", "helper")
         )
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"read {name} from {tag}", error) from error
-    if not content.startswith(b"FOR1"):
+    found = base64.b64decode(content)
+    if not found.startswith(b"FOR1"):
         raise EnvironmentProblem(f"read {name} from {tag}", "it is not in the image", "harness image build")
-    return bytes(content)
+    return found
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ DIST_PORT = 9100
 State = Literal["running", "paused", "exited"]
 
 _POLL = 0.05  # seconds between two questions to a node that is not ready yet
-_LAST_LINES = 8
+_LAST_LINES = 6
 
 
 class Node:
@@ -165,7 +165,7 @@ class Node:
                 raise ClusterNotFormed("start", "given up", node=self.name)
             if time.monotonic() > deadline:
                 raise ClusterNotFormed(
-                    "start", f"not ready within {timeout:g} s: {waits_for}",
+                    "start", f"not ready within {timeout:.0f} s: {waits_for}",
                     "see its log, or allow more with cluster.ready_within", node=self.name,
                 )  # fmt: skip
             time.sleep(_POLL)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 
+from harness.cluster.bases import erlang_bases
+from harness.cluster.engine import find_engine
+
+
+@functools.cache
 def erlang_image(otp: int) -> str:
-    return f"t:{otp}"
+    return erlang_bases(find_engine(), otp, print)[0]
