@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 from harness.bus import Bus
 from harness.errors import HarnessError
-from harness.faults.fault import Evidence, Fault, Situation
+from harness.faults.awaited import ENDING, awaited
+from harness.faults.fault import Evidence, Fault, Situation, attempt
+from harness.faults.links import prepare
 from harness.faults.registry import FAULTS
-from harness.history import FaultRecord, JournalEvent, Mark, Observation
+from harness.history import FaultRecord, JournalEvent, Mark
 from harness.scenario.plan import Plan, PlannedStep
 from harness.store import RunDir
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from harness.cluster.cluster import Cluster
 
 Journal = Callable[[JournalEvent], None]
-ENDING = "faults_ending"  # mark on the bus, never journalled: who waits for an event goes on
-
 _MARGIN = 30.0  # seconds that ending a step may take beyond the start of a node
 _LAST_WORDS = 2.0  # seconds for proofs on a way out; who wants all of them calls stop first
 
@@ -67,6 +67,8 @@ class Injector:
         """Begin; ``t0_ns`` is when full load was reached, from which ``at`` counts."""
         for step in self._plan.timeline:
             self._record(step, "planned", targets=step.action.nodes_named())
+        if any(step.kind == "partition" for step in self._plan.timeline):
+            attempt(lambda: prepare(self._situation.cluster))  # what is wrong there, the cut itself will tell
         with self._changed:
             self._left = len(self._plan.timeline)
             for step in self._plan.timeline:
@@ -179,36 +181,14 @@ class Injector:
         """Until the step is over; says why it is."""
         step = act.step
         if step.until is not None:
-            seen = self._awaited(act.fault, step, began)
-            met = self._bus.wait_for(seen, step.until.timeout) if seen else True
+            seen = awaited(step.until, act.fault.separates, self._names, began)
+            met = self._bus.wait_for(seen, step.until.timeout)
             return "load ended" if self._ending.is_set() else "event" if met else "timeout"
         if step.lasts is None:
             self._ending.wait()
             return "load ended"
         left = (effect - time.monotonic_ns()) / 1e9 + step.lasts
         return "load ended" if self._ending.wait(max(0.0, left)) else "lasted"
-
-    def _awaited(self, fault: Fault, step: PlannedStep, began: int) -> Callable[[Any], bool] | None:
-        """What ``until`` waits for, as a predicate on the bus; None when it is met by nothing having to happen."""
-        assert step.until is not None
-        event, node = step.until.event, step.until.node
-        unaware = {(lost, observer) for lost, observer in fault.separates if node in ("", observer)}
-        if event == "detected" and not unaware:
-            return None
-
-        def seen(item: Any) -> bool:
-            if isinstance(item, Mark) and item.name == ENDING:
-                return True
-            if not isinstance(item, Observation) or item.time < began:
-                return False
-            observer, peer = self._names.get(item.node, item.node), self._names.get(item.peer, item.peer)
-            if event != "detected":
-                return item.event == event and node in ("", observer)
-            if item.event == "nodedown":
-                unaware.discard((peer, observer))
-            return not unaware
-
-        return seen
 
     def _undo(self, act: _Act) -> None:
         if not act.step.action.lasting:

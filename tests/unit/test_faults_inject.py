@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Stage:
         for kind in ("partition", "rpc"):
             monkeypatch.setitem(FAULTS, kind, lambda planned, _: self.faults[planned.id])
         plan = three_nodes(timeline=list(steps))
-        nowhere: Any = None  # scripted faults touch no cluster
+        nowhere: Any = SimpleNamespace(nodes={})  # scripted faults touch no cluster
         self.injector = Injector(plan, nowhere, self.journal, self.bus, rundir)
 
     def journal(self, event: JournalEvent) -> None:
@@ -145,8 +146,8 @@ def test_stop_ends_what_lasts_and_skips_what_is_to_come(monkeypatch: pytest.Monk
 
 def test_until_detected_waits_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, step("a", until={"event": "detected", "timeout": "60s"}))
-    old = Observation(time.monotonic_ns(), "n1", "nodedown", "n2")
-    stage.bus.publish(old)
+    stage.bus.publish(Observation(time.monotonic_ns(), "n1", "nodedown", "n2"))
+    stage.bus.publish(Observation(time.monotonic_ns(), "n1", "nodeup", "n2"))
     stage.start()
     stage.until("a", "bit")
     now = time.monotonic_ns()
@@ -155,6 +156,14 @@ def test_until_detected_waits_for_both_sides(monkeypatch: pytest.MonkeyPatch) ->
     assert stage.told("a")[-1] == "bit", "one side has not noticed; what was seen before does not count"
     stage.bus.publish(Observation(now, "n1", "nodedown", "n2"))
     assert stage.injector.wait(20)
+    assert stage.detail("a", "healing") == {"ended": "event"}
+
+
+def test_until_detected_passes_over_who_was_apart_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, step("a", until={"event": "detected", "timeout": "60s"}))
+    for observer, peer in (("n1", "n2"), ("n2", "n1")):
+        stage.bus.publish(Observation(time.monotonic_ns(), observer, "nodedown", peer))
+    stage.run()
     assert stage.detail("a", "healing") == {"ended": "event"}
 
 
