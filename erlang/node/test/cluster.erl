@@ -23,9 +23,9 @@ start(Dir, N, Options) ->
 
 %% A node that has never heard of this application.
 bare(N, Args) ->
-    {ok, Peer, _} = peer:start(#{name => list_to_atom("p" ++ integer_to_list(N)), host => "localhost",
-                                 connection => standard_io, wait_boot => 30000,
-                                 args => ["-setcookie", "suite", "-kernel", "logger_level", "error" | Args]}),
+    {ok, Peer, _} = peer:start_link(#{name => list_to_atom("p" ++ integer_to_list(N)), host => "localhost",
+                                      connection => standard_io, wait_boot => 30000,
+                                      args => ["-setcookie", "suite", "-kernel", "logger_level", "error" | Args]}),
     put(?MODULE, [Peer | started()]),
     Peer.
 

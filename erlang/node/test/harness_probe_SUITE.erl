@@ -28,8 +28,12 @@ init_per_suite(Config) ->
 end_per_suite(Config) ->
     [catch cluster:kill(P) || P <- proplists:get_value(peers, Config)].
 
+%% Not linked: the process that prepares the suite ends before the cases begin.
 peer_with_probe(Dir, N) ->
-    Peer = cluster:bare(N, ["-mnesia", "dir", io_lib:format("~p", [filename:join(Dir, atom_to_list(name(N)))])]),
+    Peer = cluster:bare(N, []),
+    unlink(Peer),
+    ok = call(Peer, application, load, [mnesia]),
+    ok = call(Peer, application, set_env, [mnesia, dir, filename:join(Dir, atom_to_list(name(N)))]),
     true = call(Peer, net_kernel, connect_node, [name(1)]),
     {?P, Beam, File} = code:get_object_code(?P),
     {module, ?P} = call(Peer, code, load_binary, [?P, File, Beam]),
