@@ -169,7 +169,7 @@ class _Story:
         load.stop()
         injector.stop()
         self._phase("quiesce")
-        quiesce(cluster, plan, self.journal)
+        quiesce(cluster, plan, self.journal, probes.backlog)
         write_final(rundir, read_final_state(cluster, plan, injector.discarded))
         probes.stop()
         rundir.write_json("load-summary.json", metrics.load_summary())
@@ -178,6 +178,8 @@ class _Story:
         history = load_history(rundir)
         verdict = check(history)
         metrics.set_verdict(verdict.outcome, verdict.findings)
+        if history.final is not None:
+            metrics.set_final(history.final)
         self.passed = verdict.exit_code == 0
         return history, verdict
 
