@@ -160,14 +160,21 @@ class Words:
 
 
 def read_words(path: Path) -> list[Operation | str]:
-    """The words of one sidecar, indexed by their number; a torn last line is left out."""
+    """The words of one sidecar, indexed by their number; a torn last line is left out.
+
+    No file: the process died before its first word, so no record has any.
+    """
     words: list[Operation | str] = [""]
-    for line in path.read_text().splitlines():
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return words
+    for line in lines:
         try:
             word = json.loads(line)
-        except ValueError:
+            words.append(Operation(**word) if isinstance(word, dict) else str(word))
+        except (ValueError, TypeError):
             break
-        words.append(Operation(**word) if isinstance(word, dict) else str(word))
     return words
 
 
@@ -212,15 +219,19 @@ def pack_record(
 
 
 def read_segment(path: Path, dtype: np.dtype[Any] = RECORD) -> npt.NDArray[Any]:
-    """All whole records of a segment. Raises RunNotFound when the file is no segment of this version."""
-    raw = path.read_bytes()
-    if len(raw) < _HEADER.size:
+    """All whole records of a segment, mapped, not read. Raises RunNotFound for a file of another kind or version."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size)
+        size = os.fstat(file.fileno()).st_size
+    if len(head) < _HEADER.size:
         return np.empty(0, dtype=dtype)
-    magic, version, size, _ = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or version != VERSION or size != dtype.itemsize:
+    magic, version, width, _ = _HEADER.unpack(head)
+    if magic != _MAGIC or version != VERSION or width != dtype.itemsize:
         raise RunNotFound("read history", f"{path.name} is no history segment of version {VERSION}")
-    whole = (len(raw) - _HEADER.size) // dtype.itemsize
-    return np.frombuffer(raw, dtype=dtype, count=whole, offset=_HEADER.size)
+    whole = (size - _HEADER.size) // dtype.itemsize
+    if not whole:
+        return np.empty(0, dtype=dtype)
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(whole,)))
 
 
 # --- merged -------------------------------------------------------------------------------------------------------
@@ -261,9 +272,7 @@ class Operations:
             *(getattr(self, name)[mask] for name in _COLUMNS),
         )
 
-    def of_kind(
-        self, *kinds: str, table: str | None = None, context: str | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def of_kind(self, *kinds: str, table: str | None = None, context: str | None = None) -> npt.NDArray[np.bool_]:
         """Mask of the rows whose operation has one of these kinds, and this table and context where given."""
         wanted = [
             i
@@ -288,56 +297,101 @@ _COLUMNS: Final = (
 )
 
 
+_CHUNK: Final = 1 << 16  # records looked at together, so that all their columns are read while they are in cache
+_STARTED: Final = ("op", "target", "process", "id", "key", "intended", "time")
+_ENDED: Final = ("type", "reason", "id", "time", "value")
+
+
 def merge_operations(directory: Path) -> Operations:
-    """Read every ``*.seg`` of load processes in a history folder and join invocations with completions."""
+    """Read every ``*.seg`` of load processes in a history folder and join invocations with completions.
+
+    A record whose word is not in the sidecar was never sent (words are written first), so it is left out.
+    """
     operations: dict[Operation, int] = {}
     targets: dict[str, int] = {}
     reasons: dict[str, int] = {"": 0}
-    invoked: list[npt.NDArray[Any]] = []
-    completed: list[npt.NDArray[Any]] = []
+    starts, ends = _Columns(_STARTED), _Columns(_ENDED)
     for path in sorted(directory.glob("ops-*.seg")):
-        records = read_segment(path).copy()
+        records = read_segment(path)
         words = read_words(path.with_suffix(".words"))
-        records = records[(records["op"] < len(words)) & (records["target"] < len(words))]
-        for column, table in (("op", operations), ("target", targets), ("reason", reasons)):
-            used = np.unique(records[column])
-            mapping = np.zeros(len(words) + 1, dtype=np.uint16)
-            for number in used:
-                word: Any = words[number] if number < len(words) else ""
-                mapping[min(number, len(words))] = table.setdefault(word, len(table))
-            records[column] = mapping[np.minimum(records[column], len(words))]
-        invoked.append(records[records["type"] == INVOKE])
-        completed.append(records[records["type"] != INVOKE])
-    starts = np.concatenate(invoked) if invoked else np.empty(0, dtype=RECORD)
-    ends = np.concatenate(completed) if completed else np.empty(0, dtype=RECORD)
-    starts = starts[np.argsort(starts["id"], kind="stable")]
-    ends = ends[np.argsort(ends["id"], kind="stable")]
+        ops, asked, causes = (np.full(len(words), -1, dtype=np.int32) for _ in range(3))
+        for at in range(0, len(records), _CHUNK):
+            chunk = records[at : at + _CHUNK]
+            known = (chunk["op"] < len(words)) & (chunk["target"] < len(words))
+            invocations = chunk["type"] == INVOKE
+            began, ended = chunk[known & invocations], chunk[known & ~invocations]
+            _learn(began["op"], words, ops, operations)
+            _learn(began["target"], words, asked, targets)
+            _learn(np.where(ended["reason"] < len(words), ended["reason"], 0), words, causes, reasons)
+            starts.add(began, op=ops[began["op"]], target=asked[began["target"]])
+            ends.add(ended, reason=causes[np.where(ended["reason"] < len(words), ended["reason"], 0)])
+    return _joined(tuple(operations), tuple(targets), tuple(reasons), starts.joined(), ends.joined())
+
+
+class _Columns:
+    """Columns collected chunk by chunk."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in names}
+
+    def add(self, records: npt.NDArray[Any], **mapped: npt.NDArray[Any]) -> None:
+        for name, parts in self._parts.items():
+            parts.append(mapped[name] if name in mapped else records[name].copy())
+
+    def joined(self) -> dict[str, npt.NDArray[Any]]:
+        """One array per column, sorted by id; the parts are let go."""
+        order: npt.NDArray[np.intp] | None = None
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name in sorted(self._parts, key=lambda name: name != "id"):
+            parts = self._parts.pop(name)
+            column = np.concatenate(parts) if parts else np.empty(0, dtype=RECORD[name])
+            parts.clear()
+            if name == "id" and len(column) and not bool(np.all(column[:-1] <= column[1:])):
+                order = np.argsort(column, kind="stable")
+            columns[name] = column if order is None else column[order]
+        return columns
+
+
+def _learn(
+    numbers: npt.NDArray[Any], words: Sequence[Operation | str], mapping: npt.NDArray[np.int32], table: dict[Any, int]
+) -> None:
+    """Give the words behind these sidecar numbers their number in the whole history."""
+    for number in np.unique(numbers):
+        if mapping[number] < 0:
+            mapping[number] = table.setdefault(words[number], len(table))
+
+
+def _joined(
+    operations: tuple[Operation, ...],
+    targets: tuple[str, ...],
+    reasons: tuple[str, ...],
+    starts: Mapping[str, npt.NDArray[Any]],
+    ends: Mapping[str, npt.NDArray[Any]],
+) -> Operations:
     at = np.searchsorted(ends["id"], starts["id"])
-    found = at < len(ends)
+    found = at < len(ends["id"])
     found[found] = ends["id"][at[found]] == starts["id"][found]
-    outcome = np.full(len(starts), UNKNOWN, dtype=np.uint8)
-    reason = np.zeros(len(starts), dtype=np.int32)
-    end = np.full(len(starts), -1, dtype=np.int64)
-    value = np.full(len(starts), -1, dtype=np.int64)
-    outcome[found] = ends["type"][at[found]]
-    reason[found] = ends["reason"][at[found]]
-    end[found] = ends["time"][at[found]]
-    value[found] = ends["value"][at[found]]
+    at = at[found]
+    columns: dict[str, npt.NDArray[Any]] = {
+        "reason": np.zeros(len(found), dtype=np.int32),
+        "outcome": np.full(len(found), UNKNOWN, dtype=np.uint8),
+        "end": np.full(len(found), -1, dtype=np.int64),
+        "value": np.full(len(found), -1, dtype=np.int64),
+    }
+    for name, source in (("reason", "reason"), ("outcome", "type"), ("end", "time"), ("value", "value")):
+        columns[name][found] = ends[source][at]
     return Operations(
-        operations=tuple(operations),
-        targets=tuple(targets),
-        reasons=tuple(reasons),
-        op=starts["op"].astype(np.int32),
-        target=starts["target"].astype(np.int32),
-        reason=reason,
-        outcome=outcome,
-        process=starts["process"].astype(np.uint64),
-        id=starts["id"].astype(np.uint64),
-        key=starts["key"].astype(np.int64),
-        intended=starts["intended"].astype(np.int64),
-        start=starts["time"].astype(np.int64),
-        end=end,
-        value=value,
+        operations=operations,
+        targets=targets,
+        reasons=reasons,
+        op=starts["op"].astype(np.int32, copy=False),
+        target=starts["target"].astype(np.int32, copy=False),
+        process=starts["process"],
+        id=starts["id"],
+        key=starts["key"],
+        intended=starts["intended"],
+        start=starts["time"],
+        **columns,
     )
 
 
@@ -354,9 +408,7 @@ def read_lag(directory: Path) -> LagSamples:
     path = directory / "lag.seg"
     if not path.exists():
         return LagSamples(np.empty(0, dtype=LAG_SAMPLE), ("",))
-    return LagSamples(
-        read_segment(path, LAG_SAMPLE), tuple(str(w) for w in read_words(path.with_suffix(".words")))
-    )
+    return LagSamples(read_segment(path, LAG_SAMPLE), tuple(str(w) for w in read_words(path.with_suffix(".words"))))
 
 
 # --- what the nodes held at the end -------------------------------------------------------------------------------
@@ -415,9 +467,7 @@ class History:
     events: tuple[JournalEvent, ...]
     lag: LagSamples
     final: FinalState | None
-    load: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # last merged snapshot: offered, late, dropped per reason
+    load: Mapping[str, Any] = field(default_factory=dict)  # last merged snapshot: offered, late, dropped per reason
 
     def faults(self) -> Iterator[FaultRecord]:
         return (e for e in self.events if isinstance(e, FaultRecord))
