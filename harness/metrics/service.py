@@ -89,6 +89,7 @@ class Metrics(Figures):
 
     def finish(self) -> None:
         """Stop serving and write ``metrics.om``. Raises DiskFull, or HarnessError."""
+        self.set_phase("ended")
         self._serving.close()
         self._sampler.finish(self._rundir.path / "metrics.om")
 

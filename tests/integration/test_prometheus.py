@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -22,9 +23,8 @@ from plans import three_nodes
 
 from harness.data import data_path
 from harness.histogram import LogLinear
-from harness.metrics import Figures, Metrics, write_openmetrics
+from harness.metrics import Figures, write_openmetrics
 from harness.metrics.spool import Spool
-from harness.store import RunDir
 
 pytestmark = pytest.mark.docker  # beside the other tests that need more than Python
 
@@ -125,11 +125,7 @@ def test_promtool_loads_what_a_run_leaves(tmp_path: Path) -> None:
         spool.append(figures, end - 119 + second)
     spool.close()
     write_openmetrics(tmp_path / "spool", tmp_path / "metrics.om")
-    made = subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(tmp_path / "metrics.om"), str(tmp_path / "data")],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    load_blocks(tmp_path / "metrics.om", tmp_path / "data")
     with prometheus(tmp_path, "global: {}\n", "--storage.tsdb.retention.time=10y") as address:
         (rate,) = query(address, 'sum(rate(harness_operations_total{op="write kv"}[1m]))', at=end)
         assert float(rate["value"][1]) == pytest.approx(10.0, rel=0.01)
@@ -148,25 +144,46 @@ def test_promtool_loads_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_prometheus_finds_and_scrapes_a_run(tmp_path: Path) -> None:
-    """With the shipped configuration: only the place of the target files and the interval are this test's own."""
-    rundir = RunDir.create(tmp_path / "runs", three_nodes())
-    metrics = Metrics(three_nodes(), rundir, otp="27")
-    metrics.serve("127.0.0.1", 0)
+    """With the shipped configuration, of which only the place of the target files is this test's own."""
+    runs = tmp_path / "runs"
     shipped = (data_path("dashboards") / "prometheus.yml").read_text()
-    config = shipped.replace("/runs/targets", str(tmp_path / "runs" / "targets"))
+    config = shipped.replace("/runs/targets", str(runs / "targets"))
     assert config != shipped
-    try:
-        with prometheus(tmp_path, config) as address:
-            drive(metrics, 0)
-            (count,) = until(lambda: query(address, 'harness_operations_total{outcome="ok"}'))
-            assert float(count["value"][1]) == 10
-            assert count["metric"]["run_id"] == rundir.run_id
-            (up,) = query(address, 'up{job="harness"}')
-            assert up["value"][1] == "1"
-            (info,) = query(address, "harness_run_info")
-            assert "exported_run_id" not in info["metric"]
+    scenario = data_path("scenarios") / "smoke.yml"
+    command = [sys.executable, "-m", "harness", "run", str(scenario), "--out", str(runs), "--json"]
+    with prometheus(tmp_path, config) as address:
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            done = 'sum by (run_id) (harness_operations_total{job="harness", outcome="ok"}) > 0'
+            (found,) = until(lambda: query(address, done) or run.poll() is not None, 120.0)
             for promql in dashboard_queries():
                 query(address, promql)
-    finally:
-        metrics.finish()
-        rundir.close()
+            (info,) = query(address, "harness_run_info")
+            assert info["metric"]["scenario"] == "smoke"
+            assert "exported_run_id" not in info["metric"]
+            _, told = run.communicate(timeout=120)
+        finally:
+            run.terminate()  # nothing where it has ended; else it heals and removes first
+            run.wait(60)
+        assert run.returncode == 0, told
+        assert not list((runs / "targets").glob("*.json")), "the target goes with the run"
+        (rundir,) = runs.glob("*-smoke-*")
+        assert rundir.name.endswith(found["metric"]["run_id"])
+        (verdict,) = query(address, 'max_over_time(harness_phase{harness_phase="load"}[5m])')
+        assert float(verdict["value"][1]) == 1
+    load_blocks(rundir / "metrics.om", tmp_path / "loaded" / "data")
+    with prometheus(tmp_path / "loaded", "global: {}\n", "--storage.tsdb.retention.time=10y") as address:
+        (passed,) = query(address, 'max_over_time(harness_verdict{harness_verdict="PASS"}[10m])')
+        assert float(passed["value"][1]) == 1
+        assert query(address, 'increase(harness_operations_total{outcome="ok"}[10m])')
+        assert query(address, "max_over_time(harness_fault_active[10m]) == 1")
+        assert query(address, 'max_over_time(erlang_vm_process_count{node="n1"}[10m])')
+
+
+def load_blocks(metrics: Path, data: Path) -> None:
+    data.mkdir(parents=True)
+    made = subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(metrics), str(data)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr

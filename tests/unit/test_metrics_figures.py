@@ -171,7 +171,7 @@ def test_a_run_announces_itself_and_leaves_metrics_behind(tmp_path: Path) -> Non
     assert not target.exists()
     assert not (rundir.path / "metrics.spool").exists()
     text = (rundir.path / "metrics.om").read_text()
-    assert re.search(r'^harness_phase{.*,harness_phase="load"} 1 \d+\.\d{3}$', text, re.MULTILINE)
+    assert re.search(r'^harness_phase{.*,harness_phase="ended"} 1 \d+\.\d{3}$', text, re.MULTILINE)
     assert text.endswith("# EOF\n")
     rundir.close()
 
