@@ -129,6 +129,8 @@ def event_to_json(event: JournalEvent) -> str:
 def event_from_json(line: str) -> JournalEvent:
     """Inverse of ``event_to_json``. Raises ValueError, KeyError or TypeError for other lines."""
     data = json.loads(line)
+    if not isinstance(data, dict):
+        raise TypeError("an event is an object")
     kind = _EVENT_TYPES[data.pop("type")]
     if "targets" in data:
         data["targets"] = tuple(data["targets"])

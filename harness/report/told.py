@@ -46,7 +46,7 @@ def _lost(verdict: Verdict) -> str:
         return "not judged" if any(f.outcome == "off" for f in findings) else "no writes to lose"
     if not lost and any(finding.outcome == "unknown" for finding in findings):
         return "unknown: not every copy could be read"
-    return f"{lost:,} acknowledged writes" if lost else "nothing that was acknowledged"
+    return f"{lost:,} acknowledged write{'s' * (lost != 1)}" if lost else "nothing that was acknowledged"
 
 
 def verdict_lines(verdict: Verdict, history: History, folder: Path | None = None) -> Iterator[Line]:
