@@ -74,9 +74,6 @@ class _Timeline:
             for key, value in (("for", step.for_), ("until", step.until)):
                 if value is not None:
                     self.say((*path, key), f"{key}: goes to the steps inside, not around them", at_key=True)
-            for held in ("sequence", "parallel"):
-                if getattr(step, held) == ():
-                    self.say((*path, held), f"{held}: holds no steps")
             return
         if not type(action).lasting:
             for key, value in (("for", step.for_), ("until", step.until)):

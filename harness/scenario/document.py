@@ -46,12 +46,12 @@ class Document:
 
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
         """A mistake at ``path``, or at the nearest thing around it that the file has."""
-        for length in range(len(path), -1, -1):
-            near = path[:length]
+        around = [path[:length] for length in range(len(path), -1, -1)]
+        for near in around:
             if near in self.overridden:
                 return Problem(f"--set {self.overridden[near]}", 0, 0, message)
-            places = (self.keys, self.values) if at_key else (self.values, self.keys)
-            for marks in places:
+        for near in around:
+            for marks in (self.keys, self.values) if at_key else (self.values, self.keys):
                 if near in marks:
                     return Problem(self.file, *marks[near], message)
         return Problem(self.file, 1, 1, message)

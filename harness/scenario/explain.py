@@ -111,6 +111,8 @@ def _words(mistake: _Mistake, base: Path, model: type[BaseModel]) -> str:
     around = dotted((*base, *mistake.path[:-1]))
     inside = f" in {around}" if around else ""
     kind = mistake.kind
+    if mistake.union is not None and len(mistake.path) == len(mistake.union):
+        return _expected(mistake, where, field)
     if kind == "extra_forbidden":
         known = known_keys(mistake.path[:-1], model)
         name = mistake.path[-1]
@@ -120,7 +122,7 @@ def _words(mistake: _Mistake, base: Path, model: type[BaseModel]) -> str:
         return f"missing key {field!r}{inside}"
     if kind == "value_error":
         return f"{where}: {context['error']}" if where else str(context["error"])
-    if kind in ("literal_error", "enum") and mistake.union is None:
+    if kind == "literal_error":
         known = [part.strip(" '\"") for part in str(context.get("expected", "")).replace(" or ", ",").split(",")]
         got = mistake.error.get("input")
         return f"{where}: expected one of {', '.join(known)}; got {shown(got)}{suggest(got, known)}"

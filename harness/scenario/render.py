@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from harness.scenario.expectations import CHECKS, LOWER
 from harness.scenario.groups import components, cut_pairs, partial
@@ -258,7 +258,8 @@ class _Binary(str):
 
 def _tagged(value: Any) -> Any:
     if isinstance(value, str):
-        return re.sub(r"\$\{", "$${", value)
+        text = value.replace("${", "$${")
+        return text if text.isprintable() else DoubleQuotedScalarString(text)  # the other styles lose line breaks
     if isinstance(value, list):
         return [_tagged(entry) for entry in value]
     if not isinstance(value, dict):

@@ -36,8 +36,8 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One occurrence of one action. ``path``: where its step stands in the file; ``slack``: how much later the seed
-    could have put it at most.
+    """One occurrence of one action. ``path``: where its step stands in the file; ``slack``: how much later another
+    seed could have put it.
     """
 
     id: str
@@ -122,7 +122,7 @@ class _Placer:
         for number in range(self._occurrences(step, path, begin)):
             drawn = round(shift.ratio() * step.spread, 3)
             here = begin.later(number * (step.every or 0.0) + drawn)
-            last = self._once(step, path, here, slack + step.spread, repeated or step.every is not None)
+            last = self._once(step, path, here, slack + step.spread - drawn, repeated or step.every is not None)
         if step.name:
             self._last[step.name] = last
         return last
@@ -147,6 +147,8 @@ class _Placer:
         inner = getattr(step, held)
         if inner is None:
             return self._act(step, path, begin, slack, repeated)
+        if not inner:
+            raise TimelineError((*path, held), f"{held}: holds no steps")
         ends: list[str] = []
         for index, part in enumerate(inner):
             here = (*path, held, index)
