@@ -23,7 +23,8 @@ from harness.scenario.values import module_name, to_term
 DIST_PORT = 9100
 State = Literal["running", "paused", "exited"]
 
-_POLL = 0.05  # seconds between two questions to a node that is not ready yet
+_POLL = 0.1  # seconds between two questions to a node that is not ready yet
+_LOOK = 0.5  # seconds between two looks at its container: these cost the engine more than the node
 _LAST_LINES = 6
 
 
@@ -146,7 +147,7 @@ class Node:
         Raises ClusterNotFormed: it exited (with its last log lines), refuses the cookie, or is not ready in time.
         """
         deadline = time.monotonic() + timeout
-        refusals = 0
+        refusals, looked = 0, 0.0
         while True:
             try:
                 waits_for = self._ready(health, min(2.0, timeout))
@@ -159,11 +160,14 @@ class Node:
                     raise self._cookie_refused() from error
             except DistError as error:
                 waits_for = str(error)
-            if exited := self.died():
-                raise exited
+            now = time.monotonic()
+            if now - looked > _LOOK:
+                looked = now
+                if exited := self.died():
+                    raise exited
             if given_up():
                 raise ClusterNotFormed("start", "given up", node=self.name)
-            if time.monotonic() > deadline:
+            if now > deadline:
                 raise ClusterNotFormed(
                     "start", f"not ready within {timeout:.0f} s: {waits_for}",
                     "see its log, or allow more with cluster.ready_within", node=self.name,
