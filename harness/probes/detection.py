@@ -17,12 +17,13 @@ Pair = tuple[str, str]
 
 @dataclass(slots=True)
 class _Open:
-    """A fault in force: which (node, peer) have yet to notice."""
+    """A fault that bit: which (node, peer) have yet to notice; ``until`` it was healed, 0 as long as it is not."""
 
     kind: str
     since: int
     waiting: set[Pair]
     began: int = 0
+    until: int = 0
 
 
 class Detection:
@@ -46,8 +47,9 @@ class Detection:
             case FaultRecord(stage="bit"):
                 self._begin(event)
             case FaultRecord(stage="healed" | "not_healed"):
-                with self._lock:
-                    self._open.pop(event.step, None)
+                with self._lock:  # a nodedown from before may be drained after this
+                    if fault := self._open.get(event.step):
+                        fault.until = event.time
             case Observation(event="nodedown"):
                 self._down(event)
 
@@ -83,7 +85,7 @@ class Detection:
         found: list[tuple[str, _Open]] = []
         with self._lock:
             for step, fault in self._open.items():
-                if pair in fault.waiting and down.time >= fault.began:
+                if pair in fault.waiting and fault.began <= down.time <= (fault.until or down.time):
                     fault.waiting.discard(pair)
                     found.append((step, fault))
         for step, fault in found:

@@ -65,6 +65,8 @@ def test_what_comes_after_healing_detects_nothing() -> None:
     detection.on_event(FaultRecord(12 * S, "s1", "partition", "healed", NAMES))
     detection.on_event(down(13 * S, "n1", "n2"))
     assert not told.seen
+    detection.on_event(down(11 * S, "n1", "n2"))  # it was drained late
+    assert told.pairs() == {("n1", "n2"): 1.0}
 
 
 def whole(node: str) -> View:
