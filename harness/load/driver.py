@@ -104,7 +104,12 @@ class Driver:
         """Offer nothing more and wait until every user has ended its call; False when some still wait after
         ``timeout`` seconds (their operations stay open: unknown)."""
         self.halt()
-        return self._serving == 0 or self._all_gone.park(timeout)
+        ended = self._serving == 0 or self._all_gone.park(timeout)
+        for queue in self._queues.values():
+            if queue.lane.waiting:  # offered, and nobody came to begin it
+                self._stats.dropped["load_ended"] += len(queue.lane.waiting)
+                queue.lane.waiting.clear()
+        return ended
 
     def halt(self) -> None:
         """Offer nothing more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +13,9 @@ from harness.history import OUTCOMES
 
 _SCHEDSTAT: Final = Path("/proc/self/schedstat")  # ns on a core, ns runnable and waiting for one
 
-SATURATED_BUSY: Final = 0.9  # share of the time a worker ran or waited to run
-SATURATED_LAG: Final = 0.05  # s an event of the loop came late
+SATURATED_BUSY: Final = 0.9  # share of an interval in which a worker ran or waited to run
+SATURATED_LAG: Final = 0.5  # share of an interval by which an event of the loop came late
+_INTERVALS: Final = 10  # that are looked back on: an arrival is dropped after about as many seconds
 
 
 class Tally:
@@ -81,6 +82,7 @@ class Meter:
         self.busy_ratio = 0.0
         self.loop_lag = 0.0
         self._worst = 0.0
+        self._saturated: deque[bool] = deque(maxlen=_INTERVALS)
         self._last = (time.monotonic(), time.process_time(), _waited())
 
     def lagged(self, seconds: float) -> None:
@@ -94,13 +96,15 @@ class Meter:
         if wall > 0:
             self.cpu_ratio = cpu / wall
             self.busy_ratio = (cpu + waited) / wall
+            self._saturated.append(self.busy_ratio > SATURATED_BUSY or self._worst / wall > SATURATED_LAG)
         self.loop_lag, self._worst = self._worst, 0.0
         self._last = now
 
     @property
     def saturated(self) -> bool:
-        """Whether what came too late in the last interval came too late because of this process."""
-        return self.busy_ratio > SATURATED_BUSY or max(self.loop_lag, self._worst) > SATURATED_LAG
+        """Whether what is given up now came too late because of this process: it could not keep up for most of the
+        last seconds. A machine that is busy for a moment delays a start and voids nothing."""
+        return sum(self._saturated) * 2 > len(self._saturated)
 
     def to_json(self) -> dict[str, float]:
         return {
