@@ -6,6 +6,7 @@ an operation that never ran would otherwise count as survived.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ MIN_SAMPLES: Final = 10
 MIN_PHASE_S: Final = 1.0
 LATE_SHARE: Final = 0.01
 RATE_SHARE: Final = 0.9
+CHANCE: Final = 4.0  # standard deviations that the number of random arrivals may stay below its mean
 
 
 def enough_samples(facts: Facts) -> Iterator[Finding]:
@@ -131,7 +133,7 @@ def generator(facts: Facts) -> Iterator[Finding]:
         problems.append(f"{late:,} of {offered:,} operations were dropped because the generator was late")
     if planned.rate is not None and offered:
         due = planned.rate * max((facts.timeline.load_end - facts.timeline.origin) / 1e9, 0.0)
-        if offered < RATE_SHARE * due:
+        if offered < RATE_SHARE * due - CHANCE * math.sqrt(due):
             problems.append(f"{offered:,} operations were offered where the rate asks for {due:,.0f}")
     sent = offered - sum(dropped.values())
     if offered and recorded < RATE_SHARE * sent:
