@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, Problem, ScenarioError, UsageError
+from harness.errors import HarnessError, Interrupted, Problem, ScenarioError, UsageError
 from harness.store import LATEST, RunDir
 
 # Of several files the run exits with the first of these that any of them gave.
@@ -46,7 +46,7 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _say_error(error: HarnessError) -> None:
+def _say_error(error: HarnessError | Interrupted) -> None:
     if isinstance(error, ScenarioError):
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -152,11 +152,11 @@ def run(
         )  # fmt: skip
         try:
             result = run_one(scenario, path, options)
-        except HarnessError as error:
+        except (HarnessError, Interrupted) as error:
             _say_error(error)
             codes.append(error.exit_code)
             results.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": str(error)})
-            if error.exit_code in (130, 143):
+            if isinstance(error, Interrupted):
                 break
         else:
             codes.append(result.exit_code)

@@ -107,11 +107,14 @@ class DiskFull(EnvironmentProblem):
     """The run folder cannot be written any more."""
 
 
-class Interrupted(HarnessError):
-    """Ended by a signal; the run heals, writes and removes before it exits with 128 + signal."""
+class Interrupted(KeyboardInterrupt):
+    """Ended by a signal; the run heals, writes and removes before it exits with 128 + signal.
+
+    No HarnessError: it comes at any line of the main thread, and nobody who copes with an error may take it for one.
+    """
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted", f"signal {signal_number}")
+        super().__init__(f"interrupted: signal {signal_number}")
         self.exit_code = 128 + signal_number
 
 

@@ -19,7 +19,7 @@ from harness.cluster.cluster import Cluster
 from harness.cluster.engine import Engine, find_engine
 from harness.cluster.sweep import remove_run
 from harness.environment import describe
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 from harness.faults.inject import Injector
 from harness.faults.watchdog import start_watchdog
 from harness.history import History, JournalEvent, Mark
@@ -59,7 +59,7 @@ class Result:
 
 
 def run(scenario: Scenario, source: Path, options: RunOptions) -> Result:
-    """Run one scenario and judge it. Raises HarnessError when there is no verdict (environment, interruption)."""
+    """Run one scenario and judge it. Raises HarnessError or Interrupted when there is no verdict."""
     with Interruption() as interruption:
         plan = make_plan(scenario, source=str(source))
         engine = find_engine()
@@ -68,7 +68,7 @@ def run(scenario: Scenario, source: Path, options: RunOptions) -> Result:
         try:
             with live:
                 return _Story(plan, scenario, options, engine, rundir, live, interruption).told()
-        except HarnessError as error:
+        except (HarnessError, Interrupted) as error:
             write_aborted(rundir, plan, error)
             raise
         finally:

@@ -16,12 +16,13 @@ class Interruption:
     """While entered, the first signal raises ``Interrupted``; ``hold`` stops that for good: the way out has begun.
 
     A signal that comes after that is only noted in ``late``, so that healing, writing and removing are walked to
-    their end. Outside the main thread (an embedded run) signals are left alone.
+    their end; left interrupted, the process is about to exit and passes over any other. Outside the main thread (an embedded run) signals are left alone.
     """
 
     def __init__(self) -> None:
         self.late = 0
         self._held = False
+        self._interrupted = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -33,7 +34,7 @@ class Interruption:
         if self._held:
             self.late += 1
             return
-        self._held = True
+        self._held = self._interrupted = True
         raise Interrupted(number)
 
     def hold(self) -> None:
@@ -43,4 +44,4 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self._interrupted else handler)

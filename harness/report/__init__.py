@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.checkers import Verdict
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 from harness.history import History
 from harness.report import junit, summary
 from harness.report.html import write as write_page
@@ -23,7 +23,7 @@ def write_all(rundir: RunDir, history: History, verdict: Verdict) -> dict[str, A
     return told
 
 
-def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError) -> dict[str, Any]:
+def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> dict[str, Any]:
     """The artefacts of a run that ended without a verdict. Raises DiskFull."""
     told = summary.write_aborted(rundir, plan, error)
     junit.write_aborted(rundir, plan, error)

@@ -10,7 +10,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from harness.checkers import Finding, Verdict
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 from harness.history import History
 from harness.report.summary import started_at
 from harness.report.told import in_words
@@ -30,7 +30,7 @@ def write(rundir: RunDir, history: History, verdict: Verdict) -> None:
     _save(rundir, suite)
 
 
-def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError) -> None:
+def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> None:
     """A run without a verdict: one testcase, an error."""
     suite = _suite(plan, rundir)
     case = ET.SubElement(suite, "testcase", classname=_text(plan.name), name="run", time="0")

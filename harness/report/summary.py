@@ -9,7 +9,7 @@ from harness import __version__
 from harness.checkers import Facts, Verdict
 from harness.checkers.phases import FaultWindow, Timeline
 from harness.checkers.service import phase_table
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 from harness.history import FAIL, OK, UNKNOWN, History
 from harness.report.told import headline
 from harness.scenario.plan import Plan
@@ -41,7 +41,7 @@ def write(rundir: RunDir, history: History, verdict: Verdict) -> dict[str, Any]:
     return summary
 
 
-def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError) -> dict[str, Any]:
+def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> dict[str, Any]:
     """summary.json of a run that ended without a verdict."""
     summary = {**_head(rundir, plan), "outcome": "ABORTED", "exit_code": error.exit_code, "error": str(error)}
     rundir.write_json("summary.json", summary)
