@@ -233,13 +233,13 @@ class HistoryBuilder:
         return load_history(self.write(folder))
 
 
-def healthy(plan: Plan | None = None) -> HistoryBuilder:
+def healthy(plan: Plan | None = None, rate: float = 50.0) -> HistoryBuilder:
     """A minute of steady transactions with one cut that was detected, healed and recovered; nothing wrong."""
     built = HistoryBuilder(plan)
     built.cut()
     for start, end, nodes in ((0, 10, built.nodes), (15.6, 29.5, ("n2", "n3")), (34, 60, built.nodes)):
-        built.steady(start, end, on=nodes)
-        built.steady(start, end, 10, on=nodes, context="async_dirty")
+        built.steady(start, end, rate, on=nodes)
+        built.steady(start, end, rate / 5, on=nodes, context="async_dirty")
     for at in (10.05, 10.2, 10.3):
         for _ in range(4):
             built.op(at, target="n2", took=4.9)
