@@ -124,9 +124,18 @@ class Cluster:
     def save_logs(self, folder: Path) -> None:
         """Write each node's whole log to ``<node>.log``. Raises EnvironmentProblem, after writing what it could."""
         folder.mkdir(parents=True, exist_ok=True)
+
+        def save(node: Node) -> EnvironmentProblem | None:
+            try:
+                (folder / f"{node.name}.log").write_text(node.logs("all"))
+            except EnvironmentProblem as error:
+                return error
+            return None
+
         with ThreadPoolExecutor(8) as pool:
-            for node, log in [(node, pool.submit(node.logs, "all")) for node in self.nodes.values()]:
-                (folder / f"{node.name}.log").write_text(log.result())
+            for error in list(pool.map(save, self.nodes.values())):
+                if error is not None:
+                    raise error
 
     def remove(self) -> None:
         """End all connections and remove every container, network and volume of the run. Idempotent."""
