@@ -8,6 +8,7 @@ from typing import Any
 from harness.checkers.facts import Facts, judged
 from harness.checkers.phases import FaultWindow
 from harness.checkers.verdict import Finding
+from harness.checkers.words import duration
 
 
 def _noticeable(facts: Facts) -> tuple[FaultWindow, ...]:
@@ -43,7 +44,7 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
     for window in windows:
         evidence = _per_node(window)
         if (took := window.detection_s) is not None:
-            summary = f"every node had noticed after {took:.2f} s"
+            summary = f"every node had noticed after {duration(took)}"
             default = bound if window.kind != "kill" else None  # a killed node's connections close at once
             yield judged(check, took, limit, summary, default=default, unit="s", subject=window.name,
                          evidence=evidence)  # fmt: skip
@@ -53,14 +54,14 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         late = ", ".join(sorted(window.observers - window.detected_by.keys()))
         allowed = limit.limit if limit is not None and limit.limit is not None else bound
         if allowed is not None and lasted > allowed and window.bit is not None:
-            summary = f"{late} had not noticed when the fault ended after {lasted:.2f} s"
+            summary = f"{late} had not noticed when the fault ended after {duration(lasted)}"
             yield Finding(check, "fail", summary, severity=severity, limit=allowed, unit="s", evidence=evidence,
                           subject=window.name)  # fmt: skip
             continue
         yield Finding(
             check,
             "unknown" if limit is not None or bound is None else "not_applicable",
-            f"the fault ended after {lasted:.2f} s, before {late} noticed",
+            f"the fault ended after {duration(lasted)}, before {late} noticed",
             severity=severity,
             evidence=evidence,
             limit=allowed,
@@ -76,7 +77,7 @@ def detect_skew(facts: Facts) -> Iterator[Finding]:
         yield Finding("detect_skew", "not_applicable", "no fault was noticed by all", severity="warn")
     for window in windows:
         skew = (max(window.detected_by.values()) - min(window.detected_by.values())) / 1e9
-        yield judged("detect_skew", skew, facts.expectation("detect_skew"), f"{skew:.2f} s from first to last node",
+        yield judged("detect_skew", skew, facts.expectation("detect_skew"), f"{duration(skew)} from first to last node",
                      unit="s", subject=window.name, evidence=_per_node(window))  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def recovery(facts: Facts) -> Iterator[Finding]:
             yield _never(facts, window, still)
         else:
             took = (window.whole - window.heal_began) / 1e9
-            yield judged("recovery", took, limit, f"whole again {took:.2f} s after healing began", unit="s",
+            yield judged("recovery", took, limit, f"whole again {duration(took)} after healing began", unit="s",
                          subject=window.name)  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from harness.checkers.facts import Facts, judged
 from harness.checkers.phases import PHASES
 from harness.checkers.verdict import Finding
+from harness.checkers.words import duration, share
 from harness.history import FAIL, OK, UNKNOWN
 
 
@@ -91,7 +92,7 @@ def latency(facts: Facts) -> Iterator[Finding]:
         severity = facts.severity("latency", "warn")
         yield Finding("latency", "unknown", "no operation ended ok", severity=severity, subject=stats.phase)
         return
-    summary = f"p99 {stats.p99 * 1000:,.1f} ms, p50 {(stats.p50 or 0) * 1000:,.1f} ms over {stats.ok:,} operations"
+    summary = f"p99 {duration(stats.p99)}, p50 {duration(stats.p50)} over {stats.ok:,} operations"
     yield judged("latency", stats.p99, limit, summary, unit="s", subject=stats.phase)
 
 
@@ -103,7 +104,7 @@ def availability(facts: Facts) -> Iterator[Finding]:
         severity = facts.severity("availability", "warn")
         yield Finding("availability", "unknown", "no operations", severity=severity, subject=stats.phase)
         return
-    summary = f"{stats.availability:.3%} ok, {stats.fail:,} failed, {stats.unknown:,} without a certain outcome"
+    summary = f"{share(stats.availability)} ok, {stats.fail:,} failed, {stats.unknown:,} without a certain outcome"
     yield judged("availability", stats.availability, limit, summary, unit="ratio", subject=stats.phase)
 
 
@@ -133,5 +134,5 @@ def lag(facts: Facts) -> Iterator[Finding]:
         own = rows["lag"][rows["context"] == context] / 1e9
         p99 = float(np.percentile(own, 99))
         name = words[context] if context < len(words) else str(context)
-        summary = f"p99 {p99 * 1000:,.3f} ms, longest {own.max() * 1000:,.3f} ms over {len(own):,} samples"
+        summary = f"p99 {duration(p99)}, longest {duration(float(own.max()))} over {len(own):,} samples"
         yield judged("lag", p99, limit, summary, unit="s", subject=name)

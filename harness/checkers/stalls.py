@@ -9,6 +9,7 @@ import numpy as np
 from harness.checkers.facts import WRITES, Facts, judged
 from harness.checkers.phases import FaultWindow
 from harness.checkers.verdict import Finding
+from harness.checkers.words import duration
 
 SLACK = 0.1
 """Seconds a write may take beyond detection: DOMAIN's bound for a transaction that restarts at nodedown."""
@@ -44,6 +45,6 @@ def _longest(facts: Facts, window: FaultWindow, context: str) -> Finding:
     if window.detection_s is not None:
         default = window.detection_s + SLACK
     unanswered = " (no answer came)" if ops.end[worst] < 0 else ""
-    summary = f"longest {context} write {longest:.2f} s{unanswered}"
+    summary = f"longest {context} write {duration(longest)}{unanswered}"
     return judged("writer_stall", longest, limit, summary, default=default, unit="s", subject=subject,
                   evidence=(facts.operation(worst),))  # fmt: skip

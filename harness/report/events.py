@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from harness.checkers.phases import step_name
+from harness.checkers.words import duration, printable
 from harness.history import FaultRecord, Mark, Observation
-from harness.report.words import duration, printable
 from harness.scenario.plan import Plan
 from harness.scenario.schema import Partition
 

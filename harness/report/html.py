@@ -14,12 +14,12 @@ from harness import __version__
 from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.phases import FOREVER, step_name
 from harness.checkers.service import phase_table
+from harness.checkers.words import duration, figure, share
 from harness.history import History
 from harness.report import membership, series
 from harness.report.events import involved
 from harness.report.summary import started_at
 from harness.report.told import headline, in_words
-from harness.report.words import duration, figure, share
 from harness.store import RunDir
 
 _HERE: Final = Path(__file__).parent

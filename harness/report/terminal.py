@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.checkers import Verdict
+from harness.checkers.words import duration, printable
 from harness.history import FaultRecord, History, Mark
 from harness.report.current import Current, Reader, Source
 from harness.report.events import involved, line
 from harness.report.told import verdict_lines, verdict_text
-from harness.report.words import duration, printable
 from harness.scenario.plan import Plan
 from harness.store import RunDir
 

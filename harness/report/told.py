@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.service import PhaseStats, phase_table
+from harness.checkers.words import duration, printable, share
 from harness.history import History
-from harness.report.words import duration, printable, share
 
 Line = tuple[str, str]
 """(style, text); style is one of PASS, FAIL, INCONCLUSIVE, strong, fail, unknown, warn, plain, faint."""

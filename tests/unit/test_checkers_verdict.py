@@ -8,7 +8,8 @@ import pytest
 from histories import HistoryBuilder, healthy
 from plans import three_nodes
 
-from harness.checkers import CHECKS, Finding, Verdict, check
+from harness.checkers import CHECKS, PHASES, Finding, Verdict, check
+from harness.scenario import expectations
 
 
 def test_a_healthy_run_passes(tmp_path: Path) -> None:
@@ -62,3 +63,8 @@ def test_an_empty_run_is_inconclusive(tmp_path: Path) -> None:
     verdict = check(built.build(tmp_path))
     assert verdict.outcome == "INCONCLUSIVE"
     assert {f.check for f in verdict.findings if f.decisive} >= {"enough_samples", "final_state", "fault_bit"}
+
+
+def test_every_check_a_scenario_can_name_exists() -> None:
+    assert set(expectations.CHECKS) <= set(CHECKS)
+    assert tuple(expectations.PHASES) == PHASES

@@ -12,13 +12,13 @@ from histories import HistoryBuilder, healthy
 from rich.console import Console
 
 from harness.checkers import check
+from harness.checkers.words import duration, printable, share
 from harness.history import FaultRecord, Mark, Observation
 from harness.history_files import load_history
 from harness.metrics import names
 from harness.metrics.figures import Point
 from harness.report.current import Reader, quantile
 from harness.report.terminal import Live, verdict_text
-from harness.report.words import duration, printable, share
 
 
 class Readings:
