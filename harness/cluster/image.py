@@ -9,10 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
-import hashlib
-import io
 import os
-import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,12 +21,12 @@ from docker.errors import DockerException
 from harness.cluster.bases import Progress, erlang_bases, helper_base, local_id, pull
 from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.labels import labels
+from harness.cluster.sources import build_context, digest, read_sources
 from harness.data import data_path
 from harness.errors import EnvironmentProblem, ImageMissing
 
 PROBE_OTP = 25  # a module compiled on the oldest release loads in every later one
 _PROBE_IN_IMAGE = "_build/default/rel/node/lib"
-_LEAVE_OUT = ("_build", ".git", "logs", "test", "ebin")
 
 
 def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -> str:
@@ -37,9 +34,9 @@ def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -
 
     Raises ImageMissing when no base can be had, EnvironmentProblem when the build fails.
     """
-    sources = _sources(data_path("erlang/node"))
+    sources = read_sources(data_path("erlang/node"))
     base_id = local_id(engine, base) if base else ""
-    tag = f"harness-node:otp{otp}-{_digest(sources, str(otp), base, base_id)}"
+    tag = f"harness-node:otp{otp}-{digest(sources, str(otp), base, base_id)}"
     if local_id(engine, tag):
         return tag
     with _one_at_a_time("node-image"):
@@ -61,8 +58,8 @@ def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -
 
 def ensure_helper_image(engine: Engine, progress: Progress) -> str:
     """The tag of the image whose containers own the nodes' network namespaces; built unless it is there."""
-    sources = _sources(data_path("erlang/helper"))
-    tag = f"harness-helper:{_digest(sources)}"
+    sources = read_sources(data_path("erlang/helper"))
+    tag = f"harness-helper:{digest(sources)}"
     if local_id(engine, tag):
         return tag
     with _one_at_a_time("helper-image"):
@@ -118,45 +115,6 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return folder
 
 
-# --- sources and their hash ---------------------------------------------------------------------------------------
-
-
-def _sources(folder: Path) -> dict[str, bytes]:
-    """Every file that a build sees, by its path below ``folder``; what building and testing leave is left out."""
-    found: dict[str, bytes] = {}
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _LEAVE_OUT)
-        for name in files:
-            path = Path(root) / name
-            if path.suffix not in (".beam", ".dump", ".swp"):
-                found[str(path.relative_to(folder))] = path.read_bytes()
-    if "Dockerfile" not in found:
-        raise EnvironmentProblem("build image", f"{folder} has no Dockerfile", "install the harness again")
-    return dict(sorted(found.items()))
-
-
-def _digest(sources: Mapping[str, bytes], *ingredients: str) -> str:
-    digest = hashlib.sha256()
-    for part in (*ingredients, *sources):
-        digest.update(f"{len(part)}:{part}".encode())
-    for content in sources.values():
-        digest.update(f"{len(content)}:".encode() + content)
-    return digest.hexdigest()[:12]
-
-
-def _context(sources: Mapping[str, bytes]) -> io.BytesIO:
-    """A build context as tar. Start scripts are executable whatever the wheel made of their modes."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in sources.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            entry.mode = 0o755 if content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    packed.seek(0)
-    return packed
-
-
 # --- the engine's side --------------------------------------------------------------------------------------------
 
 
@@ -164,7 +122,7 @@ def _build(engine: Engine, tag: str, sources: Mapping[str, bytes], arguments: Ma
     said: list[str] = []
     try:
         events = engine.client.api.build(
-            fileobj=_context(sources), custom_context=True, tag=tag, buildargs=dict(arguments), rm=True,
+            fileobj=build_context(sources), custom_context=True, tag=tag, buildargs=dict(arguments), rm=True,
             forcerm=True, decode=True, labels={"harness.role": "image"},
         )  # fmt: skip
         for event in events:
