@@ -38,6 +38,18 @@ class Unlucky(ErlangUser):
         assert False, "not reached: the call before has ended the task"
 """
 
+UNTIL = """
+import gevent
+from locust import events
+
+@events.init.add_listener
+def quit_after_300_requests(environment, **_):
+    def quit(**_):
+        if environment.stats.num_requests == 300:
+            gevent.spawn(environment.runner.quit)  # not in the user it is about to stop
+    environment.events.request.add_listener(quit)
+"""
+
 
 @pytest.fixture(scope="module")
 def nodes(start_erlang: StartErlang) -> list[ErlangNode]:
@@ -57,10 +69,12 @@ def node(nodes: list[ErlangNode]) -> ErlangNode:
     return nodes[0]
 
 
-def plain_locust(file: Path, node: ErlangNode) -> tuple[dict[str, dict[str, object]], str]:
-    """Statistics by name, and the log, of a short headless run."""
+def plain_locust(file: Path, node: ErlangNode, folder: Path) -> tuple[dict[str, dict[str, object]], str]:
+    """Statistics by name, and the log, of a headless run of 300 requests."""
+    until = folder / "until.py"
+    until.write_text(UNTIL)
     done = subprocess.run(
-        [*LOCUST, file, f"--host={node.name}/{node.address}", "--users=3", "--spawn-rate=3", "--run-time=2s", "--json"],
+        [*LOCUST, f"{file},{until}", f"--host={node.name}/{node.address}", "--users=3", "--spawn-rate=3", "--json"],
         env=child_environment() | {"HARNESS_COOKIE": COOKIE},
         capture_output=True,
         text=True,
@@ -71,8 +85,8 @@ def plain_locust(file: Path, node: ErlangNode) -> tuple[dict[str, dict[str, obje
     return {entry["name"]: entry for entry in json.loads(done.stdout)}, done.stderr
 
 
-def test_plain_locust(node: ErlangNode) -> None:
-    told, log = plain_locust(SHOP, node)
+def test_plain_locust(node: ErlangNode, tmp_path: Path) -> None:
+    told, log = plain_locust(SHOP, node, tmp_path)
     assert set(told) == {"lists:seq/2", "otp release", "write kv transaction", "read kv async_dirty"}, log
     assert all(entry["num_requests"] and not entry["num_failures"] for entry in told.values())
 
@@ -80,7 +94,7 @@ def test_plain_locust(node: ErlangNode) -> None:
 def test_errors_are_locust_failures(node: ErlangNode, tmp_path: Path) -> None:
     file = tmp_path / "unlucky.py"
     file.write_text(FAILING)
-    told, log = plain_locust(file, node)
+    told, log = plain_locust(file, node, tmp_path)
     failures = {name: (entry["num_failures"], entry["num_requests"]) for name, entry in told.items()}
     assert failures["one"][0] == 0 < failures["one"][1], log
     assert failures["two"][0] == failures["two"][1] > 0
