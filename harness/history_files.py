@@ -26,7 +26,7 @@ from harness.history import (
     read_events,
     read_lag,
 )
-from harness.store import RunDir
+from harness.store import RunDir, writing_failed
 
 STATE_VERSION: Final = 1
 _ID: Final = np.dtype("<u8")
@@ -60,7 +60,7 @@ def load_events(rundir: RunDir) -> tuple[JournalEvent, ...]:
 def write_final(rundir: RunDir, state: FinalState) -> None:
     """``final/state.json`` beside one file of sorted ids (u64, little endian) per copy and per table's discards.
 
-    state.json is written last: where it is, the others are whole. Raises OSError.
+    state.json is written last: where it is, the others are whole. Raises DiskFull or HarnessError.
     """
     rundir.final.mkdir(exist_ok=True)
     for copy in state.replicas:
@@ -115,7 +115,10 @@ def _discarded_path(rundir: RunDir, table: str) -> Path:
 
 
 def _write_ids(path: Path, ids: npt.NDArray[np.uint64]) -> None:
-    path.write_bytes(np.sort(ids).astype(_ID).tobytes())
+    try:
+        path.write_bytes(np.sort(ids).astype(_ID).tobytes())
+    except OSError as error:
+        raise writing_failed(path, error) from error
 
 
 def _read_ids(path: Path) -> npt.NDArray[np.uint64]:

@@ -47,13 +47,11 @@ class RunDir:
                 folder.mkdir(parents=True, exist_ok=False)
             run._lock_fd = os.open(run.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(run._lock_fd, fcntl.LOCK_EX)
-            run._journal_fd = os.open(
-                run.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
-            )
+            run._journal_fd = os.open(run.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             run.write_text("plan.json", plan.model_dump_json(indent=1))
             run._point_latest(out)
         except OSError as error:
-            raise _writing_failed(run.path, error) from error
+            raise writing_failed(run.path, error) from error
         return run
 
     def _point_latest(self, out: Path) -> None:
@@ -109,7 +107,7 @@ class RunDir:
             if isinstance(event, FaultRecord):
                 os.fsync(self._journal_fd)
         except OSError as error:
-            raise _writing_failed(self.events, error) from error
+            raise writing_failed(self.events, error) from error
 
     def write_text(self, name: str, text: str, mode: int = 0o644) -> Path:
         """Write one artefact whole or not at all. Raises DiskFull."""
@@ -121,7 +119,7 @@ class RunDir:
             fresh.replace(path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
-            raise _writing_failed(path, error) from error
+            raise writing_failed(path, error) from error
         return path
 
     def write_json(self, name: str, value: Any) -> Path:
@@ -199,7 +197,8 @@ def anchors() -> dict[str, int]:
     return {"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()}
 
 
-def _writing_failed(path: Path, error: OSError) -> HarnessError:
+def writing_failed(path: Path, error: OSError) -> HarnessError:
+    """What an OSError while writing an artefact means to a person: DiskFull, or the path and the reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull("write run folder", f"no space left for {path}", "free some space or use --out DIR")
     return HarnessError("write run folder", f"{path}: {error.strerror}", "use --out DIR for another place")

@@ -85,6 +85,20 @@ class Timeline:
         found: npt.NDArray[np.int8] = self._names[np.searchsorted(self._starts, times, side="right") - 1]
         return found
 
+    def phase_of(self, due: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        """Index into PHASES for each operation due and ended then (ns; end -1: never).
+
+        The phase it was due in; but one that a fault caught in the midst of a calm phase belongs to the fault, or the
+        latency of calm phases would be the fault's.
+        """
+        found = self.phase_at(due)
+        calm = np.isin(found, [PHASES.index("before"), PHASES.index("after")])
+        until = np.where(end < 0, FOREVER, end)
+        for name, start, _ in self.intervals:
+            if name == "undetected":
+                found[calm & (due < start) & (until >= start)] = PHASES.index(name)
+        return found
+
     def lasting(self, phase: str) -> float:
         """Seconds of the load that fell into a phase."""
         spans = (

@@ -1,7 +1,8 @@
 """What users of the cluster felt, per phase: latency, availability, replication lag.
 
 Latency counts from the intended start of an operation to its ok; availability is the share of operations that ended
-ok, an operation without answer counting against it. An operation belongs to the phase it was due in.
+ok, an operation without answer counting against it. An operation belongs to the phase it was due in,
+or to the fault that caught it in flight.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class PhaseStats:
 def phase_table(facts: Facts, *, by_operation: bool = False) -> list[PhaseStats]:
     """Statistics of every phase that took place, in order; with ``by_operation`` one row per operation too."""
     ops = facts.operations
-    phases = facts.timeline.phase_at(ops.intended)
+    phases = facts.timeline.phase_of(ops.intended, ops.end)
     rows = []
     for number, phase in enumerate(PHASES):
         inside = phases == number
@@ -115,7 +116,7 @@ def _expected_phase(facts: Facts, check: str) -> PhaseStats:
     everything = np.ones(len(ops), dtype=np.bool_)
     if not phase:
         return _stats(facts, "", "", 0.0, everything)
-    inside = facts.timeline.phase_at(ops.intended) == PHASES.index(phase)
+    inside = facts.timeline.phase_of(ops.intended, ops.end) == PHASES.index(phase)
     return _stats(facts, phase, "", facts.timeline.lasting(phase), inside)
 
 

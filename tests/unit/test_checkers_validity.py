@@ -190,6 +190,17 @@ def test_phases_split_the_run_and_times_count_from_the_intended_start(tmp_path: 
     assert rows["after"].p50 is None
 
 
+def test_an_operation_that_a_fault_caught_in_flight_belongs_to_the_fault(tmp_path: Path) -> None:
+    built = HistoryBuilder()
+    built.cut(detected=15.0)
+    built.op(5.0, took=0.5)
+    built.op(9.9, took=6.0)
+    built.op(9.95, took=None)
+    rows = {row.phase: row for row in phase_table(Facts(built.build(tmp_path)))}
+    assert (rows["before"].count, rows["before"].longest) == (1, pytest.approx(0.5))
+    assert (rows["undetected"].ok, rows["undetected"].unknown) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "limit", "outcome"),
     [
