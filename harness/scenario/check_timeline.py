@@ -11,6 +11,11 @@ from harness.scenario.groups import cut_pairs
 from harness.scenario.schema import Action, Kill, Partition, Pause, Rpc, Scenario, Step
 from harness.scenario.timeline import Placed, TimelineError, place, spans, walk
 
+# What a step may wait for: ``detected``, and what nodes and probes report (Observation.event).
+EVENTS = (
+    "detected", "nodedown", "nodeup", "mnesia_down", "mnesia_up", "inconsistent_database", "mnesia_stopped",
+    "mnesia_started", "mnesia_overload", "busy_dist_port", "consistent", "backlog_zero",
+)  # fmt: skip
 _EPSILON = 1e-6  # seconds; sums of written times are binary fractions
 
 
@@ -81,6 +86,10 @@ class _Timeline:
                     self.say((*path, key), f"{key}: {action.kind} acts once and does not last", at_key=True)
         elif step.for_ == 0 and not isinstance(action, Kill):
             self.say((*path, "for"), f"a {action.kind} of 0s does nothing")
+        if step.until is not None and step.until.event not in EVENTS:
+            event = step.until.event
+            known = suggest(event, EVENTS) or f"; there are {', '.join(EVENTS)}"
+            self.say((*path, "until"), f"until: nothing is observed as {event!r}{known}")
         if step.until is not None and step.until.node:
             self.known.one(step.until.node, (*path, "until", "node"))
 

@@ -134,6 +134,7 @@ CUT = "partition: {groups: [[n1], [n2, n3]]}"
         (f"{{at: 1s, every: 1us, for: 0.1us, {CUT}}}", "more than 10000 occurrences in one run"),
         (f"{{at: 1s, for: 0s, {CUT}}}", "a partition of 0s does nothing"),
         ("{at: 1s, for: 2s, sequence: [{recover: {}}]}", "for: goes to the steps inside, not around them"),
+        (f"{{at: 1s, until: detcted, {CUT}}}", "until: nothing is observed as 'detcted'; did you mean detected?"),
         ("{at: 1s, sequence: []}", "sequence: holds no steps"),
         (f"{{at: 1s, until: {{event: nodedown, node: n8}}, {CUT}}}", "no node is called 'n8'; there are n1, n2, n3"),
     ],
