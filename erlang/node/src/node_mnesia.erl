@@ -65,13 +65,13 @@ claim(Nodes) ->
 
 -spec enter(node_join:phase()) -> ok.
 enter(Phase) ->
-    gen_server:call(?MODULE, {enter, Phase}).
+    gen_server:call(?MODULE, {enter, Phase}, infinity).
 
 %% @doc Enters `creating' unless another node was just allowed to create the schema. Both
 %% decisions are taken by this one process, so they can't cross.
 -spec begin_create() -> boolean().
 begin_create() ->
-    gen_server:call(?MODULE, begin_create).
+    gen_server:call(?MODULE, begin_create, infinity).
 
 %% @doc What {@link ready/0} tells from now on; `done' when nothing is missing any more.
 -spec waiting_for(done | term()) -> ok.

@@ -60,7 +60,7 @@ repeat(Step) ->
 
 -spec repeat(fun(() -> outcome()), pos_integer(), term()) -> next | apart.
 repeat(Step, Pause, Before) ->
-    case Step() of
+    case attempt(Step) of
         {again, Reason} ->
             node_mnesia:waiting_for(Reason),
             %% Said once per reason: a node waiting for a dead peer must not fill the disk.
@@ -69,6 +69,13 @@ repeat(Step, Pause, Before) ->
             repeat(Step, min(2 * Pause, ?LAST_PAUSE_MS), Reason);
         Outcome ->
             Outcome
+    end.
+
+%% Mnesia may be stopped at any moment; to be asked then is no reason to crash.
+-spec attempt(fun(() -> outcome())) -> outcome().
+attempt(Step) ->
+    try Step()
+    catch exit:{aborted, Reason} -> {again, {mnesia, Reason}}
     end.
 
 %% ---- schema
@@ -145,8 +152,12 @@ join(Members, #{schema := Kind}) ->
 -spec merge([node()], disc | ram) -> outcome().
 merge(Members, Kind) ->
     case mnesia:change_config(extra_db_nodes, Members) of
-        {ok, [_ | _]} -> keep(Kind);
-        {ok, []} -> {again, {join, Members}};
+        {ok, Joined} ->
+            %% Nodes that were connected before are not among those it answers with.
+            case Joined =/= [] orelse Members -- mnesia:system_info(running_db_nodes) =/= Members of
+                true -> keep(Kind);
+                false -> {again, {join, Members}}
+            end;
         {error, Reason} -> forget(hd(Members), Reason)
     end.
 
