@@ -88,6 +88,7 @@ class Figures:
         self._observed: dict[Labels, Buckets] = {}  # (family name, *labels)
         self._lag: dict[Labels, LogLinear] = {}
         self._workers: dict[str, _Worker] = {}
+        self._peaks: dict[str, dict[str, float]] = {}
         self._injecting: dict[str, int] = {}
         self._healing: dict[str, int] = {}
         self._phase = names.PHASES[0]
@@ -132,6 +133,9 @@ class Figures:
         worker.gauges[names.WORKER_LAG.name, (who,)] = float(snapshot.get("loop_lag_s", 0.0))
         with self._lock:
             self._workers[who] = worker
+            peak = self._peaks.setdefault(who, {"cpu_ratio_max": 0.0, "loop_lag_s_max": 0.0})
+            peak["cpu_ratio_max"] = max(peak["cpu_ratio_max"], worker.gauges[names.WORKER_CPU.name, (who,)])
+            peak["loop_lag_s_max"] = max(peak["loop_lag_s_max"], worker.gauges[names.WORKER_LAG.name, (who,)])
 
     # --- written by the probes ---
 
@@ -235,9 +239,10 @@ class Figures:
     # --- read ---
 
     def load_summary(self) -> dict[str, Any]:
-        """What the load came to, over all workers: ``offered``, ``completed``, ``late``, ``dropped`` by reason."""
+        """What the load came to: ``offered``, ``completed``, ``late``, ``dropped`` by reason, ``workers``' peaks."""
         with self._lock:
             workers = list(self._workers.values())
+            peaks = {who: dict(peak) for who, peak in self._peaks.items()}
         totals: dict[str, float] = {}
         dropped: dict[str, int] = {}
         for worker in workers:
@@ -246,7 +251,10 @@ class Figures:
                 if name == names.DROPPED.name:
                     dropped[labels[0]] = dropped.get(labels[0], 0) + int(n)
         counted = {"offered": names.OFFERED, "completed": names.OPERATIONS, "late": names.LATE}
-        return {key: int(totals.get(f.name, 0)) for key, f in counted.items()} | {"dropped": dropped}
+        return {key: int(totals.get(f.name, 0)) for key, f in counted.items()} | {
+            "dropped": dropped,
+            "workers": peaks,
+        }
 
     def points(self) -> Iterator[Point]:
         """Every metric as it stands now, family by family in the order of ``names.FAMILIES``."""
