@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, Interrupted, Problem, ScenarioError, UsageError
+from harness.errors import HarnessError, InternalError, Interrupted, Problem, ScenarioError, UsageError
 from harness.store import LATEST, RunDir
 
 # Of several files the run exits with the first of these that any of them gave.
@@ -34,19 +34,16 @@ def main() -> None:
     except HarnessError as error:
         _say_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
-        if os.environ.get("HARNESS_DEBUG"):
-            traceback.print_exc()
-        remedy = "this is a fault of harness itself; HARNESS_DEBUG=1 shows where"
-        click.echo(f"harness: internal error: {type(error).__name__}: {error}; {remedy}", err=True)
-        sys.exit(3)
+        told = InternalError(error)
+        _say_error(told)
+        sys.exit(told.exit_code)
     sys.exit(code or 0)
 
 
 def _say_error(error: HarnessError | Interrupted) -> None:
+    if isinstance(error, InternalError) and os.environ.get("HARNESS_DEBUG"):
+        traceback.print_exc()
     if isinstance(error, ScenarioError):
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -54,7 +51,18 @@ def _say_error(error: HarnessError | Interrupted) -> None:
         click.echo(f"harness: {error}", err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Words(click.Group):
+    """All verbs. Who closes the pipe early (``| head``) has seen enough: that is no failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
+@click.group(cls=_Words, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="harness")
 def cli() -> None:
     """Chaos and load testing for Erlang clusters in Docker.

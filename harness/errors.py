@@ -29,6 +29,14 @@ class HarnessError(Exception):
         return " ".join(line.split())
 
 
+class InternalError(HarnessError):
+    """A fault of the harness itself."""
+
+    def __init__(self, error: Exception) -> None:
+        remedy = "this is a fault of harness itself; HARNESS_DEBUG=1 shows where"
+        super().__init__("internal error", f"{type(error).__name__}: {error}", remedy)
+
+
 # --- what a person typed ------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from harness.cluster.cluster import Cluster
 from harness.cluster.engine import Engine, find_engine
 from harness.cluster.sweep import remove_run
 from harness.environment import describe
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError, InternalError, Interrupted
 from harness.faults.inject import Injector
 from harness.faults.watchdog import start_watchdog
 from harness.history import History, JournalEvent, Mark
@@ -33,7 +33,7 @@ from harness.scenario.plan import Plan, make_plan
 from harness.scenario.render import resolved_yaml
 from harness.scenario.schema import Scenario
 from harness.signals import Interruption
-from harness.store import RunDir
+from harness.store import NO_SPACE, RunDir, writing_failed
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ def run(scenario: Scenario, source: Path, options: RunOptions) -> Result:
         except (HarnessError, Interrupted) as error:
             write_aborted(rundir, plan, error)
             raise
+        except Exception as error:
+            told: HarnessError = InternalError(error)
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                told = writing_failed(rundir.path, error)
+            write_aborted(rundir, plan, told)
+            raise told from error
         finally:
             rundir.close()
 

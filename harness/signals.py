@@ -16,7 +16,8 @@ class Interruption:
     """While entered, the first signal raises ``Interrupted``; ``hold`` stops that for good: the way out has begun.
 
     A signal that comes after that is only noted in ``late``, so that healing, writing and removing are walked to
-    their end; left interrupted, the process is about to exit and passes over any other. Outside the main thread (an embedded run) signals are left alone.
+    their end; left interrupted, the process is about to exit and passes over any other. Outside the main thread (an
+    embedded run) signals are left alone.
     """
 
     def __init__(self) -> None:

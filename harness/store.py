@@ -17,11 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DiskFull, HarnessError, RunNotFound
+from harness.errors import DiskFull, EnvironmentProblem, RunNotFound
 from harness.history import FaultRecord, JournalEvent, event_to_json
 from harness.scenario.plan import Plan
 
 LATEST = "latest"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+_RESERVE = 32 * 1024  # bytes held back for what is written when the disk is full
 
 
 class RunDir:
@@ -38,7 +41,7 @@ class RunDir:
 
     @classmethod
     def create(cls, out: Path, plan: Plan) -> RunDir:
-        """A fresh folder below ``out``, locked; ``out/latest`` points to it. Raises DiskFull or HarnessError."""
+        """A fresh folder below ``out``, locked; ``out/latest`` points to it. Raises DiskFull or EnvironmentProblem."""
         run_id = secrets.token_hex(4)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run = cls(out / f"{stamp}-{plan.name}-{run_id}", run_id)
@@ -49,6 +52,7 @@ class RunDir:
             fcntl.flock(run._lock_fd, fcntl.LOCK_EX)
             run._journal_fd = os.open(run.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             run.write_text("plan.json", plan.model_dump_json(indent=1))
+            run._reserve.write_bytes(b"\0" * _RESERVE)
             run._point_latest(out)
         except OSError as error:
             raise writing_failed(run.path, error) from error
@@ -70,6 +74,10 @@ class RunDir:
         return cls(real, real.name.rsplit("-", 1)[-1])
 
     # --- parts ---
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path / ".reserve"
 
     @property
     def events(self) -> Path:
@@ -103,7 +111,8 @@ class RunDir:
         line = (event_to_json(event) + "\n").encode()
         try:
             with self._writing:
-                os.write(self._journal_fd, line)
+                if os.write(self._journal_fd, line) < len(line):  # a regular file takes less when there is no room
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if isinstance(event, FaultRecord):
                 os.fsync(self._journal_fd)
         except OSError as error:
@@ -131,8 +140,13 @@ class RunDir:
         with self._writing, self.children.open("a") as file:
             file.write(line)
 
+    def release_reserve(self) -> None:
+        """Make room for the last words of a run whose disk is full."""
+        self._reserve.unlink(missing_ok=True)
+
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back, and the space held in reserve."""
+        self.release_reserve()
         for fd in (self._journal_fd, self._lock_fd):
             if fd is not None:
                 os.close(fd)
@@ -197,8 +211,8 @@ def anchors() -> dict[str, int]:
     return {"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()}
 
 
-def writing_failed(path: Path, error: OSError) -> HarnessError:
+def writing_failed(path: Path, error: OSError) -> EnvironmentProblem:
     """What an OSError while writing an artefact means to a person: DiskFull, or the path and the reason."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_SPACE:
         return DiskFull("write run folder", f"no space left for {path}", "free some space or use --out DIR")
-    return HarnessError("write run folder", f"{path}: {error.strerror}", "use --out DIR for another place")
+    return EnvironmentProblem("write run folder", f"{path}: {error.strerror}", "use --out DIR for another place")

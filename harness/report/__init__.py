@@ -24,7 +24,8 @@ def write_all(rundir: RunDir, history: History, verdict: Verdict) -> dict[str, A
 
 
 def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> dict[str, Any]:
-    """The artefacts of a run that ended without a verdict. Raises DiskFull."""
+    """The artefacts of a run that ended without a verdict, on a full disk too. Raises DiskFull."""
+    rundir.release_reserve()
     told = summary.write_aborted(rundir, plan, error)
     junit.write_aborted(rundir, plan, error)
     return told
