@@ -221,3 +221,22 @@ def test_web_page(nodes: list[ErlangNode], tmp_path: Path, started: list[Watched
             return b'"name":"my echo"' in answer.read().replace(b": ", b":")
 
     watched.wait(shown)
+
+
+def test_what_a_slow_target_cannot_take_is_counted(
+    nodes: list[ErlangNode], tmp_path: Path, started: list[Watched]
+) -> None:
+    """Open loop: every arrival that was offered is an operation or a counted drop, and latency holds the waiting."""
+    slow = rpc("slow", call=RpcCall(module="timer", function="sleep", args=(50,)))
+    watched = Watched.of(tmp_path, load((slow,), users=1, rate=100.0, timeout=0.5), nodes[:1])
+    started.append(watched)
+    watched.run.start()
+    watched.run.wait_full_load()
+    watched.wait(lambda w: w.snapshots and sum(w.snapshots[-1]["dropped"].values()) > 50)
+    watched.run.stop(5.0)
+    last = watched.snapshots[-1]
+    assert set(last["dropped"]) <= {"all_users_busy", "generator_late", "load_ended"}
+    history = merge_operations(watched.rundir.history)
+    assert sum(last["offered"].values()) == len(history) + sum(last["dropped"].values())
+    assert 0 < last["late"] <= len(history)
+    assert np.median(history.end - history.intended) > 2 * np.median(history.end - history.start)
