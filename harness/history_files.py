@@ -22,10 +22,9 @@ from harness.history import (
     Operations,
     ReplicaState,
     event_to_json,
-    merge_operations,
     read_events,
-    read_lag,
 )
+from harness.segments import merge_operations, read_lag
 from harness.store import RunDir, writing_failed
 
 STATE_VERSION: Final = 1

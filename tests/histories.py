@@ -12,7 +12,6 @@ from plans import three_nodes
 
 from harness.history import (
     INVOKE,
-    LAG_SAMPLE,
     OK,
     OUTCOMES,
     UNKNOWN,
@@ -25,11 +24,10 @@ from harness.history import (
     Observation,
     Operation,
     ReplicaState,
-    Segment,
-    pack_record,
 )
 from harness.history_files import load_history, write_final
 from harness.scenario.plan import Plan
+from harness.segments import LAG_SAMPLE, Segment, pack_record
 from harness.store import RunDir
 
 ORIGIN = 5_000_000_000_000

@@ -15,9 +15,10 @@ from typing import Protocol
 from harness.dist import Connection, Runtime, connect
 from harness.errors import DiskFull, DistError, HandshakeRefused, HarnessError, NotSent
 from harness.etf import Term
-from harness.history import INVOKE, UNKNOWN, Operation, Segment, pack_record
+from harness.history import INVOKE, UNKNOWN, Operation
 from harness.load.snapshot import Stats
 from harness.load.workload import Bounded, Judged, Request, judge, judge_error
+from harness.segments import Segment, pack_record
 
 _LOG = logging.getLogger(__name__)
 _FIRST_WAIT = 0.05  # s before a lost connection is dialled again; doubled up to ...

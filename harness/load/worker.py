@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from harness.dist import Runtime
 from harness.errors import HarnessError
-from harness.history import Segment
 from harness.load.client import Link, Recorder, Session
 from harness.load.driver import Driver
 from harness.load.snapshot import Meter, Stats
 from harness.load.workload import shares
 from harness.scenario.plan import PlannedLoad
+from harness.segments import Segment
 
 _CONNECT_WITHIN: Final = 15.0  # s for the first connection to each node
 _CHUNK: Final = 1 << 18  # bytes of a segment in one message

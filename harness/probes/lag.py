@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from harness.cluster.node import Node
 from harness.errors import EnvironmentProblem
 from harness.etf import Atom, Term
-from harness.history import LAG_SAMPLE, Observation, Segment
+from harness.history import Observation
 from harness.metrics import Figures
 from harness.probes.backlog import Backlog
 from harness.probes.install import MODULE
 from harness.probes.view import Names, View
 from harness.scenario.plan import Plan, PlannedTable
+from harness.segments import LAG_SAMPLE, Segment
 from harness.store import RunDir
 
 PREFIX = "harness_lag_"

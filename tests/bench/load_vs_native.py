@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from harness.etf import Atom
-from harness.history import OK, merge_operations
+from harness.history import OK
 from harness.load.launch import LoadRun
 from harness.load.worker import Endpoint
 from harness.scenario.plan import Plan, PlannedLoad, PlannedNode, PlannedOperation
 from harness.scenario.schema import Kernel, RpcCall
+from harness.segments import merge_operations
 from harness.store import RunDir
 from tests.bench.dist_calls import load_native
 from tests.integration.images import erlang_image

@@ -16,8 +16,9 @@ from load_plans import Watched, load, on_table, rpc
 from nodes import COOKIE, ErlangNode, StartErlang
 
 from harness.errors import DiskFull, UsageError
-from harness.history import INVOKE, OK, merge_operations, read_segment
+from harness.history import INVOKE, OK
 from harness.load.launch import child_environment
+from harness.segments import merge_operations, read_segment
 from harness.store import RunDir, process_start
 
 pytestmark = pytest.mark.docker

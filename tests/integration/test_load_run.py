@@ -15,8 +15,9 @@ from nodes import ErlangNode, StartErlang
 
 from harness.errors import LoadFailed
 from harness.etf import Atom
-from harness.history import FAIL, OK, UNKNOWN, Operations, merge_operations
+from harness.history import FAIL, OK, UNKNOWN, Operations
 from harness.scenario.schema import RpcCall
+from harness.segments import merge_operations
 
 pytestmark = pytest.mark.docker
 

@@ -13,8 +13,9 @@ from nodes import COOKIE, ErlangNode, StartErlang
 
 from harness.data import data_path
 from harness.etf import Atom
-from harness.history import FAIL, OK, merge_operations
+from harness.history import FAIL, OK
 from harness.load.launch import child_environment
+from harness.segments import merge_operations
 
 pytestmark = pytest.mark.docker
 

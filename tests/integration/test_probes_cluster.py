@@ -16,10 +16,11 @@ from harness.cluster.engine import find_engine
 from harness.etf import Atom
 from harness.faults.fault import Situation
 from harness.faults.partition import Partition
-from harness.history import FaultRecord, JournalEvent, Observation, read_lag
+from harness.history import FaultRecord, JournalEvent, Observation
 from harness.metrics import Metrics, names
 from harness.probes import Probes, baseline, quiesce, read_final_state
 from harness.scenario.plan import Plan
+from harness.segments import read_lag
 from harness.store import RunDir
 
 pytestmark = pytest.mark.docker

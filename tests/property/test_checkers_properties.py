@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from harness.checkers import PHASES, Facts, check
 from harness.checkers.loss import present
 from harness.histogram import LogLinear
-from harness.history import FAIL, INVOKE, OK, UNKNOWN, Operation, Segment, merge_operations, pack_record
+from harness.history import FAIL, INVOKE, OK, UNKNOWN, Operation
+from harness.segments import Segment, merge_operations, pack_record
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -17,15 +17,11 @@ from harness.history import (
     Mark,
     Observation,
     Operation,
-    Segment,
     event_from_json,
     event_to_json,
-    merge_operations,
-    pack_record,
     read_events,
-    read_segment,
-    read_words,
 )
+from harness.segments import Segment, merge_operations, pack_record, read_segment, read_words
 
 WRITE = Operation("write kv transaction", "write", "kv", "transaction")
 ECHO = Operation("rpc node_echo:echo", "rpc")

@@ -11,11 +11,12 @@ from fakes import FakeLink, FakePeer
 
 from harness.dist import THREADS
 from harness.etf import Atom
-from harness.history import FAIL, INVOKE, OK, UNKNOWN, Operation, Segment, merge_operations, read_segment
+from harness.history import FAIL, INVOKE, OK, UNKNOWN, Operation
 from harness.load.client import Link, Op, Recorder, Session
 from harness.load.snapshot import Stats
 from harness.load.worker import Endpoint
 from harness.load.workload import Request
+from harness.segments import Segment, merge_operations, read_segment
 
 ABS = Request("erlang", "abs", (-1,))
 

@@ -12,10 +12,11 @@ from plans import NAMES, three_nodes
 
 from harness.errors import EnvironmentProblem
 from harness.etf import Atom
-from harness.history import Observation, read_lag
+from harness.history import Observation
 from harness.metrics import Figures
 from harness.probes.lag import TOTAL_RATE, LagProbe, lag_contexts
 from harness.probes.view import TableView, View
+from harness.segments import read_lag
 from harness.store import RunDir
 
 S = 1_000_000_000
