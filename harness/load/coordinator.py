@@ -20,6 +20,7 @@ from harness.scenario.plan import PlannedLoad
 
 _HEADSTART: Final = 50_000_000  # ns between "go" and the first arrival, so that all workers have heard it
 _PINGS: Final = 10
+_USERS_WITHIN: Final = 30.0  # s for workers to report all their users
 
 
 class Runner(Protocol):
@@ -151,10 +152,13 @@ class Coordinator:
     # --- the course of the run ---
 
     def begin(self) -> None:
-        """All users are there: tell each worker who serves what, and the owner when load is full."""
+        """Users are spawned: wait until all have been reported (Locust itself waits a second at most), then tell each
+        worker who serves what, and the owner when load is full."""
         if self._began:
             return
         self._began = True
+        if self.load.locustfile is None and not self._all_users():
+            return
         now = time.monotonic_ns()
         if self.load.locustfile is not None:
             for peer in self._peers.values():
@@ -177,6 +181,19 @@ class Coordinator:
             }
             self._runner.send("harness_go", go, peer.client_id)
         self._channel.send({"type": "full_load", "time": begin + int(self.load.ramp * 1e9)})
+
+    def _all_users(self) -> bool:
+        deadline = time.monotonic() + _USERS_WITHIN
+        while not self._stopping:
+            there = sum(self._runner.users_of(client_id) for client_id in self._peers)
+            if there >= self.load.users:
+                return True
+            if time.monotonic() > deadline:
+                self._event("load_problem", cause=f"only {there} of {self.load.users} users came")
+                break
+            with self._changed:
+                self._changed.wait(0.02)
+        return False
 
     def page_stopped(self) -> None:
         """Somebody stopped the test in the web page."""

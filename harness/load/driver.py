@@ -141,10 +141,14 @@ class Driver:
                 self._sleep(None)
             if self.stopping:
                 return
-            node = self._placed[number % len(self._placed)]
+            placed = self._placed or tuple(self._shares)  # none placed here: moved here when another worker died
+            node = placed[number % len(placed)]
             session = Session(self._links[node], self._recorder)
             if node in self._queues:
                 self._serve_queue(session, self._queues[node])
+            elif self._load.rate is not None:
+                while not self.stopping:
+                    self._sleep(None)  # nothing is due here: the dead worker's arrivals went with it
             else:
                 self._serve_closed(session, self._shares[node], number)
         except DiskFull:

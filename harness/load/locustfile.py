@@ -142,7 +142,9 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
     }
     for name, listener in listeners.items():
         runner.register_message(f"harness_{name}", lambda msg, listener=listener, **_: listener(msg))
-    environment.events.spawning_complete.add_listener(lambda **_: coordinator.begin())
+    environment.events.spawning_complete.add_listener(
+        lambda **_: threading.Thread(target=coordinator.begin, daemon=True).start()
+    )
     environment.events.test_stop.add_listener(lambda **_: coordinator.page_stopped())
     coordinator.start()
     if not coordinator.wait_ready():
