@@ -133,7 +133,7 @@ class _Story:
         metrics = Metrics(plan, rundir, cluster.otp)
         way_out.callback(metrics.finish)
         self.bus.subscribe(metrics.on_event)
-        self.live.serving(*metrics.serve(*self.options.metrics))
+        self.live.serving(*metrics.serve(*self.options.metrics), wanted=self.options.metrics[1])
         self.live.follow(metrics)
 
         self._phase("baseline")
@@ -157,7 +157,7 @@ class _Story:
             remote_workers=self.options.remote_workers,
             bind=self.options.expose or "127.0.0.1",
         )
-        way_out.callback(load.stop)
+        way_out.callback(load.stop, 1.0)  # stopped already, or the run is given up: calls in flight matter no more
         self._phase("ramping")
         load.start()
         if load.web_url:

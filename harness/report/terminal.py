@@ -44,6 +44,13 @@ _STATUS_EVERY: Final = 5.0  # s between lines of figures where there is no termi
 _READ_EVERY: Final = 1.0
 
 
+class _Console(Console):
+    """Whoever closes the pipe early (``| head``) has seen enough; the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Live:
     """The face of one run. Its methods may be called from any thread; nothing they do ends the run."""
 
@@ -59,7 +66,7 @@ class Live:
         self._plan = plan
         self._rundir = rundir
         self._quiet = quiet
-        self._console = console if console is not None else Console(stderr=to_stderr, highlight=False)
+        self._console = console if console is not None else _Console(stderr=to_stderr, highlight=False)
         self._began = time.monotonic()
         self._loaded: float | None = None
         self._phase = "starting"
@@ -100,8 +107,9 @@ class Live:
         """A step of the preparations."""
         self._say("faint", text)
 
-    def serving(self, host: str, port: int) -> None:
-        self._say("plain", f"metrics at http://{host}:{port}/metrics")
+    def serving(self, host: str, port: int, wanted: int) -> None:
+        taken = f" (port {wanted} was taken)" if wanted not in (0, port) else ""
+        self._say("plain", f"metrics at http://{host}:{port}/metrics{taken}")
 
     def web(self, url: str) -> None:
         self._say("plain", f"web UI at {url}")

@@ -58,7 +58,7 @@ def told(
 def story(live: Live, folder: Path) -> None:
     now = time.monotonic_ns()
     live.progress("building")
-    live.serving("127.0.0.1", 9646)
+    live.serving("127.0.0.1", 9647, wanted=9646)
     live.on_event(Mark(now, "phase", {"phase": "load"}))
     live.on_event(FaultRecord(now, "s1", "partition", "injecting", ("n1", "n2", "n3")))
     live.on_event(Observation(now, "n1", "nodedown", "n2", {"reason": "net_tick\x1b[31m"}))
@@ -74,7 +74,7 @@ def test_without_a_terminal_events_are_plain_lines(tmp_path: Path) -> None:
     text = out.getvalue()
     assert "\x1b" not in text
     for said in (
-        "metrics at http://127.0.0.1:9646/metrics",
+        "metrics at http://127.0.0.1:9647/metrics (port 9646 was taken)",
         "partition n1 | n2 n3 begins",
         "n1 lost n2 (net_tick\N{REPLACEMENT CHARACTER}[31m)",
         "partition n1 | n2 n3 was NOT seen to bite: no rule",
