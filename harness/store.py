@@ -199,10 +199,14 @@ class RunDir:
 
 
 def process_start(pid: int) -> str:
-    """The kernel's start time of a process (clock ticks since boot), empty when it is gone."""
+    """The kernel's start time of a process (clock ticks since boot), empty when it is gone.
+
+    One that has ended counts as gone, even where nobody has asked for its exit status yet.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else fields[18]
+    except (OSError, ValueError, IndexError):
         return ""
 
 
