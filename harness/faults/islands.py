@@ -19,12 +19,14 @@ class Decision:
     losers: tuple[str, ...]
 
 
-def decide(views: Views, masters: Sequence[str] = ()) -> Decision:
+def decide(views: Views, masters: Sequence[str] = (), rows: Mapping[str, int] | None = None) -> Decision:
     """Who keeps its copy and who loads it anew.
 
     ``views``: node -> nodes whose Mnesia it has as running, empty where its own is down. ``masters`` win where they
     are named, and everyone else loads theirs: that views agree says nothing about copies. Otherwise the largest
-    group in which everyone sees everyone wins, ties by the lowest name.
+    group in which everyone sees everyone wins. Of equally large ones the one with the most ``rows`` (by node) does,
+    since it discards least: `global` can take a majority apart while it heals, and then all are alone. Then the lowest
+    name.
 
     Raises HarnessError when a master is down or the masters do not see each other, or when nobody's Mnesia runs.
     """
@@ -38,13 +40,13 @@ def decide(views: Views, masters: Sequence[str] = ()) -> Decision:
             cause = f"the masters {', '.join(sorted(winners))} do not see each other"
             raise HarnessError("recover", cause, "name masters of one side")
     elif up:
-        winners = _largest(up, views)
+        winners = _largest(up, views, rows or {})
     else:
         raise HarnessError("recover", "Mnesia runs on no node", "start it before this step")
     return Decision(tuple(sorted(winners)), tuple(sorted(views.keys() - winners)))
 
 
-def _largest(up: AbstractSet[str], views: Views) -> frozenset[str]:
+def _largest(up: AbstractSet[str], views: Views, rows: Mapping[str, int]) -> frozenset[str]:
     """The largest clique of mutual sight (Bron-Kerbosch); a partial cut leaves nodes that see two which see not."""
     mutual = {a: {b for b in up if b != a and b in views[a] and a in views[b]} for a in up}
     found: list[frozenset[str]] = []
@@ -60,4 +62,4 @@ def _largest(up: AbstractSet[str], views: Views) -> frozenset[str]:
             done = done | {node}
 
     extend(frozenset(), set(up), set())
-    return min(found, key=lambda clique: (-len(clique), sorted(clique)))
+    return min(found, key=lambda clique: (-len(clique), -max(rows.get(node, 0) for node in clique), sorted(clique)))

@@ -48,7 +48,7 @@ class Recover:
         self._running = tuple(name for name, node in self._nodes.items() if node.state() == "running")
         on_each(self._running, self._connect)
         views = on_each(self._running, self._view)
-        decision = decide(views, self._action.masters)
+        decision = decide(views, self._action.masters, on_each(self._running, self._rows))
         self._told = {
             "winners": list(decision.winners),
             "losers": list(decision.losers),
@@ -87,6 +87,11 @@ class Recover:
         """The nodes whose Mnesia this one has as running; empty when its own is down."""
         view = self._rpc(name, "mnesia", "system_info", Atom("running_db_nodes"))
         return frozenset(self._names.get(str(node), str(node)) for node in view)
+
+    def _rows(self, name: str) -> int:
+        """Rows in the node's own copies."""
+        tables = self._rpc(name, "harness_probe", "views")["tables"]
+        return sum(int(told["size"]) for table, told in tables.items() if str(table) in self._tables(name))
 
     # --- act ---
 

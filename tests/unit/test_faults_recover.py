@@ -33,6 +33,12 @@ def test_sight_has_to_be_mutual() -> None:
     assert decide({"n1": {"n1", "n2"}, "n2": {"n2"}}) == Decision(("n1",), ("n2",))
 
 
+def test_of_equally_large_sides_the_one_with_more_rows_wins() -> None:
+    # healed after n1 | n2 n3, and prevent_overlapping_partitions took n2 and n3 apart
+    alone = {name: {name} for name in ALL}
+    assert decide(alone, rows={"n1": 40, "n2": 120, "n3": 120}) == Decision(("n2",), ("n1", "n3"))
+
+
 def test_stopped_mnesia_loses() -> None:
     assert decide({"n1": set(), "n2": {"n2"}}) == Decision(("n2",), ("n1",))
 
