@@ -19,7 +19,7 @@ from harness.cluster.cluster import Cluster
 from harness.cluster.engine import Engine, find_engine
 from harness.cluster.sweep import remove_run
 from harness.environment import describe
-from harness.errors import HarnessError, InternalError, Interrupted
+from harness.errors import EnvironmentProblem, HarnessError, InternalError, Interrupted
 from harness.faults.inject import Injector
 from harness.faults.watchdog import start_watchdog
 from harness.history import History, JournalEvent, Mark
@@ -204,6 +204,8 @@ class _Story:
             return
         try:
             self.cluster.save_logs(self.rundir.logs)
+        except EnvironmentProblem as error:  # a node's container is gone; a verdict stands without its log
+            self.live.progress(str(error))
         finally:
             if self.options.keep == "always" or (self.options.keep == "on-failure" and not self.passed):
                 self.live.kept(self.cluster)
