@@ -39,7 +39,7 @@ class OperationsUser(User):
 class PageStats:
     """Locust's page and tables from our histograms: what was added since the last report, once per report.
 
-    An ``events.request`` per operation would cost more than a third of what a whole operation does.
+    An ``events.request`` per operation would be work on the hot path that nobody looks at more often than this.
     """
 
     def __init__(self, stats: Stats) -> None:

@@ -15,7 +15,7 @@
 -export([views/0]).
 -export([ensure_mnesia/2, ensure_table/2, tables_loaded/2]).
 -export([append/3, copy/2, digest/1, content/2, updates/1]).
--export([lag_watch/1, lag_write/1, lag_take/0, lag_stop/0]).
+-export([lag_watch/1, lag_write/1, lag_take/0, lag_stop/0, resolution/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([event/0, context/0, cont/0]).
@@ -674,6 +674,23 @@ look_at(Key = {Source, Context}, Seq, Watch = #watch{tab = Tab, pending = Pendin
             Watch#watch{pending = maps:remove(Key, Pending), seen = Seen#{Key => Present}};
         false ->
             Watch
+    end.
+
+%% @doc Nanoseconds from one look of a watcher at the own copy to the next: no lag is told
+%% finer than this. Looks for a number that never comes, for as long as a watcher may.
+-spec resolution(atom()) -> pos_integer().
+resolution(Tab) ->
+    Began = clock(),
+    Never = #watch{tab = Tab, owner = self(), pending = #{{node(), transaction} => 1 bsl 62}},
+    Looks = looks(Began + ?POLL_NS, Never, 0),
+    max(1, (clock() - Began) div Looks).
+
+-spec looks(integer(), watch(), non_neg_integer()) -> pos_integer().
+looks(Deadline, Watch, Looks) ->
+    _ = look_once(Watch),
+    case clock() > Deadline of
+        true -> Looks + 1;
+        false -> looks(Deadline, Watch, Looks + 1)
     end.
 
 %% The number in the own copy. The storage is found out at each look: a table may be moved

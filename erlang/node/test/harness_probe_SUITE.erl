@@ -154,6 +154,7 @@ lag(Config, Tab) ->
               #{applied := Applied} = call(Second, ?P, lag_take, []),
               Last =:= lists:sort([{C, Seq} || {T, S, C, Seq} <- Applied, T =:= Tab, S =:= name(1)])
           end),
+    true = call(Second, ?P, resolution, [Tab]) > 0,
     ok = call(Second, ?P, lag_stop, []),
     ok = call(First, ?P, lag_stop, []).
 
