@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from harness.scenario.plan import PlannedStep
 
 _RPC = 10.0  # seconds for one question
+_MEETING = 20.0  # seconds until healed nodes are connected again
 _RESTART = 60.0  # seconds for Mnesia to stop, start or load
 _PROOF = 30.0  # seconds until views and copies agree
 _LISTED = 100  # discarded ids told in the journal
@@ -77,11 +79,15 @@ class Recover:
         return self._nodes[name].rpc(module, function, args, timeout=timeout)
 
     def _connect(self, name: str) -> None:
-        """Healed nodes may not have met again yet: without traffic nobody dials."""
+        """Healed nodes may not have met again yet: without traffic nobody dials, and a connection that was begun during
+        the cut stands in the way of another until it is given up (net_setuptime)."""
         for peer in self._running:
-            if peer != name and self._rpc(name, "net_kernel", "connect_node", self._erlang[peer]) is not True:
+            if peer != name and not until(partial(self._dial, name, peer), _MEETING, pause=0.2).ok:
                 cause = f"does not connect to {peer}"
                 raise HarnessError("recover", cause, "recover after the cut is healed", node=name)
+
+    def _dial(self, name: str, peer: str) -> Evidence:
+        return Evidence(self._rpc(name, "net_kernel", "connect_node", self._erlang[peer]) is True)
 
     def _view(self, name: str) -> frozenset[str]:
         """The nodes whose Mnesia this one has as running; empty when its own is down."""
