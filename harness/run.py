@@ -35,6 +35,9 @@ from harness.scenario.schema import Scenario
 from harness.signals import Interruption
 from harness.store import NO_SPACE, RunDir, writing_failed
 
+LOCAL_WORKERS_TIMEOUT = 60.0  # s until all workers and users are there
+REMOTE_WORKERS_TIMEOUT = 600.0  # people start them by hand
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -164,7 +167,7 @@ class _Story:
             self.live.web(load.web_url)
         if self.options.remote_workers:
             self.live.progress(f"waiting for {self.options.remote_workers} x harness worker --master {load.master}")
-        began = load.wait_full_load()
+        began = load.wait_full_load(REMOTE_WORKERS_TIMEOUT if self.options.remote_workers else LOCAL_WORKERS_TIMEOUT)
 
         self._phase("load")
         injector.start(began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from harness.cluster.node import Node
@@ -10,6 +11,7 @@ from harness.errors import HarnessError
 from harness.etf import Term
 from harness.history import Observation
 from harness.metrics import Figures
+from harness.probes.clock import Offset
 from harness.probes.install import MODULE
 from harness.probes.view import Names, View, parse_view
 from harness.scenario.plan import Plan
@@ -65,14 +67,18 @@ class MembershipProbe:
         self._emit = emit
         self._lock = threading.Lock()
         self._since: dict[str, int] = {}
+        self._clocks: dict[str, Offset] = {}
         self._views: dict[str, View | None] = dict.fromkeys(self.names.everyone)
 
     def drain(self, node: Node, timeout: float) -> None:
         """Emit what happened on the node since last time. Raises DistError; RemoteError: the probe is not there."""
-        _, last, events = node.rpc(MODULE, "events", [self._since.get(node.name, 0)], timeout)
+        clock = self._clocks.setdefault(node.name, Offset())
+        asked = time.monotonic_ns()
+        now, last, events = node.rpc(MODULE, "events", [self._since.get(node.name, 0)], timeout)
+        clock.exchanged(asked, now, time.monotonic_ns())
         self._since[node.name] = last
         for _, at, event in events:
-            seen = observation(node.name, at, event, self.names)
+            seen = observation(node.name, clock.ours(at), event, self.names)
             if seen is not None:
                 self._emit(seen)
 
