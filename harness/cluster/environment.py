@@ -116,4 +116,5 @@ def _atom(name: str) -> str:
 
 def hosts(plan: Plan, addresses: Mapping[str, str], gateway: str) -> dict[str, str]:
     """What /etc/hosts of every node says: all nodes and the harness, so that nothing measured asks Docker's DNS."""
-    return {**{node.host: addresses[node.name] for node in plan.nodes}, "harness": gateway}
+    ours = {"harness", plan.nodes[0].host.replace(plan.nodes[0].name, "harness", 1)}  # with long names both are used
+    return {**{node.host: addresses[node.name] for node in plan.nodes}, **dict.fromkeys(sorted(ours), gateway)}

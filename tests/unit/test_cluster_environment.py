@@ -81,3 +81,9 @@ def test_tables_are_erlang_terms() -> None:
 def test_hosts_name_every_node_and_the_harness() -> None:
     addresses = {"n1": "198.18.0.16", "n2": "198.18.0.17", "n3": "198.18.0.18"}
     assert hosts(three_nodes(), addresses, "198.18.0.1") == {**addresses, "harness": "198.18.0.1"}
+
+
+def test_hosts_know_the_harness_under_its_long_name_too() -> None:
+    addresses = {"n1": "198.18.0.16", "n2": "198.18.0.17", "n3": "198.18.0.18"}
+    known = hosts(plan_with(host="n1.lab.example"), addresses, "198.18.0.1")
+    assert known["harness"] == known["harness.lab.example"] == "198.18.0.1"
