@@ -116,11 +116,16 @@ class Command:
 
 
 class Run(Command):
-    """``harness run FILE`` of one scenario."""
+    """``harness run FILE`` of one scenario: a file written here, or the name of a shipped one."""
 
-    def __init__(self, folder: Path, scenario: dict[str, Any], *arguments: str | Path, **environment: str) -> None:
-        file = folder / f"{scenario.get('name', 'scenario')}.yml"
-        file.write_text(json.dumps(scenario))
+    def __init__(
+        self, folder: Path, scenario: dict[str, Any] | str, *arguments: str | Path, **environment: str
+    ) -> None:
+        if isinstance(scenario, str):
+            file = Path(scenario)
+        else:
+            file = folder / f"{scenario.get('name', 'scenario')}.yml"
+            file.write_text(json.dumps(scenario))
         super().__init__(folder, "run", file, *arguments, **environment)
         self._folder: Path | None = None
 

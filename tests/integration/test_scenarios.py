@@ -29,8 +29,7 @@ class Shipped(Run):
     """``harness run NAME.yml`` in an empty folder; ``page`` is what a browser saw while it ran."""
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
-        Command.__init__(self, folder, "run", f"{name}.yml", *options)
-        self._folder = None
+        super().__init__(folder, f"{name}.yml", *options)
         self.page = ""
 
     def finding(self, check: str, subject: str = "") -> dict[str, Any]:
