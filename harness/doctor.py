@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from harness.cluster.bases import base_sources
 from harness.cluster.engine import Engine, find_engine
 from harness.cluster.kernel import probe_kernel
 from harness.errors import EngineUnreachable, HarnessError
+from harness.metrics import DEFAULT_HOST, DEFAULT_PORT
 from harness.scenario.plan import Plan, make_plan
 from harness.scenario.schema import Scenario
 
@@ -125,6 +127,19 @@ def _cluster_questions(plan: Plan, scenario: Scenario) -> Iterator[Callable[[], 
     yield lambda: Answer("names", True, f"{names} ({'long' if long else 'short'} names)")
     yield lambda: Answer("cookie", True, "given" if given else "random for each run")
     yield lambda: Answer("tables", True, tables or "none declared")
+    yield _ports
+
+
+def _ports() -> Answer:
+    """Nodes keep their ports to themselves; only the metrics are served on this machine."""
+    said = f"nodes listen inside their containers; {DEFAULT_PORT} serves the metrics"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((DEFAULT_HOST, DEFAULT_PORT))
+        except OSError:
+            return Answer("ports", None, f"{DEFAULT_PORT} is taken", "metrics are served on the next free port")
+    return Answer("ports", True, said)
 
 
 # --- mending ------------------------------------------------------------------------------------------------------
