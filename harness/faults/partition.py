@@ -63,6 +63,7 @@ class Partition:
         return Evidence(evidence.ok, {**detail, **evidence.detail}, self._in_force)
 
     def heal(self) -> None:
+        self._mark_lapse()
         self._over.set()
         started = time.monotonic_ns()
         with self._commands:
@@ -86,11 +87,29 @@ class Partition:
         self._situation.cluster.nodes[node].helper.run(nft.command(script), timeout=_HELPER)
         self._renewed[node] = began
 
+    def _mark_lapse(self) -> None:
+        """A process that stood still may come to heal before it comes to renew: the gap is then only seen here."""
+        if self._over.is_set() or not self._renewed:
+            return  # healed already, or never in force
+        node, renewed = self._oldest()
+        gap = (time.monotonic_ns() - renewed) / 1e9
+        if gap > LIFETIME:
+            self._missed(node, gap, "not renewed before it was healed")
+
+    def _oldest(self) -> tuple[str, int]:
+        """The node whose renewal lies furthest back, and when it began."""
+        return min(self._renewed.items(), key=lambda item: item[1])
+
     def _renew(self) -> None:
         while not self._over.wait(RENEWAL):
             with self._commands:
-                if not self._over.is_set():
+                if self._over.is_set():
+                    return
+                try:
                     on_each(self._deaf, self._renew_on)
+                except Exception as error:  # a defect here must not end the renewals, nor stay unsaid
+                    node, renewed = self._oldest()
+                    self._missed(node, (time.monotonic_ns() - renewed) / 1e9, f"{type(error).__name__}: {error}")
 
     def _renew_on(self, node: str) -> None:
         """Renew one node's elements. A gap in the cut, or one that can't be ruled out, makes the run inconclusive."""
@@ -105,5 +124,8 @@ class Partition:
             problem = str(error)
         gap = (time.monotonic_ns() - previous) / 1e9
         if gap > LIFETIME or (problem and self._renewed[node] != previous):
-            detail = {"step": self._step, "node": node, "gap_s": round(gap, 3), "lifetime_s": LIFETIME}
-            self._situation.mark("renewal_missed", {**detail, "problem": problem or "renewed too late"})
+            self._missed(node, gap, problem or "renewed too late")
+
+    def _missed(self, node: str, gap: float, problem: str) -> None:
+        detail = {"step": self._step, "node": node, "gap_s": round(gap, 3), "lifetime_s": LIFETIME}
+        self._situation.mark("renewal_missed", {**detail, "problem": problem})
