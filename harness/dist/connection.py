@@ -226,7 +226,7 @@ class Connection:
         recv = self._stream.recv
         pop = self._slots.pop
         data = rest
-        cause: str = "closed by the node"
+        cause: str = "its reader was ended"
         error: Exception | None = None
         try:
             while True:
@@ -245,6 +245,7 @@ class Connection:
                         self._later(self._envelope.io_reply(event))
                 data = recv(_RECEIVE)
                 if not data:
+                    cause = "closed by the node"
                     break
         except TimeoutError as caught:
             cause, error = "the node is silent: no tick for longer than its ticktime", caught
@@ -252,7 +253,10 @@ class Connection:
             cause, error = f"read failed: {caught.strerror or caught}", caught
         except DecodeError as caught:
             cause, error = f"the node sent what cannot be read: {caught}", caught
-        self._fail(cause, error)
+        except Exception as caught:  # a defect of ours: without a reader no caller would ever be answered
+            cause, error = f"reading failed: {type(caught).__name__}: {caught}", caught
+        finally:
+            self._fail(cause, error)
 
     def _later(self, frame: bytes) -> None:
         self._out.append(frame)

@@ -11,6 +11,7 @@ import pytest
 from fakes import FakeLink, FakePeer
 
 from harness.dist import Connection, connect
+from harness.dist.control import Envelope, Event
 from harness.errors import (
     CallTimeout,
     ConnectionLost,
@@ -135,6 +136,23 @@ def test_loss_reaches_every_caller_at_once() -> None:
     with pytest.raises(NotSent):
         connection.cast("m", "f")
     assert not connection._slots
+
+
+def test_a_defect_in_the_reader_reaches_every_caller_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trip(_envelope: Envelope, _packet: bytes) -> Event:
+        raise RuntimeError("tripped")
+
+    def answer_the_second(link: FakeLink) -> None:
+        link.call()
+        echo(link)
+
+    monkeypatch.setattr(Envelope, "receive", trip)
+    with FakePeer(answer_the_second) as peer:
+        connection = dial(peer)
+        outcomes = Callers(*[lambda: connection.rpc("m", "f", timeout=None)] * 2).wait()
+    assert [type(outcome) for outcome in outcomes] == [ConnectionLost] * 2
+    assert "reading failed: RuntimeError: tripped" in str(outcomes[0])
+    assert connection.closed
 
 
 def test_closing_here_wakes_callers_and_tells_nobody_else() -> None:
