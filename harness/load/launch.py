@@ -190,11 +190,14 @@ class LoadRun:
         return "master" in alive and len(alive) > 1
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End load: calls in flight get ``timeout`` seconds, then the children are killed. Safe to repeat."""
+        """End load: calls in flight get ``timeout`` seconds, then the children are killed.
+
+        Safe to repeat; after an interrupted one the next begins again.
+        """
         with self._changed:
             if self._stopped:
                 return
-            self._stopped = self._stopping = True
+            self._stopping = True
             self._changed.notify_all()
         deadline = time.monotonic() + timeout + _GRACE
         if self._channel is not None:
@@ -216,6 +219,7 @@ class LoadRun:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
+        self._stopped = True
 
     # --- listening ---
 

@@ -114,13 +114,14 @@ STAGES: dict[str, Event | None] = {
     "ramping": phase("ramping"),
     "load": phase("load"),
     "cut": stage("bit"),
+    "stopping": phase("stopping"),
     "quiesce": phase("quiesce"),
 }
 
 
 @pytest.mark.parametrize("at", STAGES)
 def test_ctrl_c(begin: Begin, ground: Ground, at: str) -> None:
-    run = begin(tiny() if at == "quiesce" else tiny(**LONG_CUT))
+    run = begin(tiny() if at in ("stopping", "quiesce") else tiny(**LONG_CUT))
     wanted = STAGES[at]
     if wanted is None:
         container_there(run, ground)
