@@ -21,6 +21,7 @@ from docker.errors import DockerException
 from harness.cluster.bases import Progress, erlang_bases, helper_base, local_id, pull
 from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.labels import labels
+from harness.cluster.once import ask
 from harness.cluster.sources import build_context, digest, read_sources
 from harness.data import data_path
 from harness.errors import EnvironmentProblem, ImageMissing
@@ -149,9 +150,7 @@ def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
     try:
         # as text: what a container says passes through its log, which is no place for other bytes
         script = f"base64 $(find -L {_PROBE_IN_IMAGE} -name {name} | head -n 1)"
-        content = engine.client.containers.run(
-            tag, ["sh", "-c", script], remove=True, network_mode="none", labels=labels("image", "helper")
-        )
+        content = ask(engine, tag, ["sh", "-c", script], network_mode="none", labels=labels("image", "helper"))
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"read {name} from {tag}", error) from error
     found = base64.b64decode(content)

@@ -11,6 +11,7 @@ from docker.errors import DockerException
 from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.image import ensure_helper_image
 from harness.cluster.labels import labels
+from harness.cluster.once import ask
 
 _PROBES = {
     "sets_with_timeout": "nft -f - <<< 'table ip t { set s { type ipv4_addr; flags timeout; };"
@@ -40,8 +41,8 @@ def probe_kernel(engine: Engine, progress: Callable[[str], None] = lambda _: Non
     image = ensure_helper_image(engine, progress)
     script = "\n".join(f"( {probe} ) >/dev/null 2>&1 && echo {name}" for name, probe in _PROBES.items())
     try:
-        said = engine.client.containers.run(
-            image, ["bash", "-c", f"{script}\ntrue"], network_mode="none", cap_add=["NET_ADMIN"], remove=True,
+        said = ask(
+            engine, image, ["bash", "-c", script], network_mode="none", cap_add=["NET_ADMIN"],
             labels=labels("doctor", "helper"),
         )  # fmt: skip
     except (DockerException, requests.RequestException) as error:
