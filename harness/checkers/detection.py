@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.checkers.facts import Facts, judged
 from harness.checkers.phases import FaultWindow
-from harness.checkers.verdict import Finding
+from harness.checkers.verdict import Finding, Outcome
 from harness.checkers.words import duration
 
 
@@ -30,9 +30,7 @@ def detection(facts: Facts) -> Iterator[Finding]:
 
 def detect_bound(facts: Facts) -> Iterator[Finding]:
     """The same against what ``net_ticktime`` T and ``net_tickintensity`` I promise: T(1+1/I) + 1 s."""
-    kernel = facts.plan.kernel
-    bound = kernel.net_ticktime * (1 + 1 / kernel.net_tickintensity) + 1
-    yield from _detection(facts, "detect_bound", bound)
+    yield from _detection(facts, "detect_bound", facts.detection_bound)
 
 
 def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Finding]:
@@ -49,35 +47,41 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
             yield judged(check, took, limit, summary, default=default, unit="s", subject=window.name,
                          evidence=evidence)  # fmt: skip
             continue
-        ended = window.heal_began if window.heal_began is not None else facts.timeline.load_end
-        lasted = (ended - window.in_force) / 1e9
-        late = ", ".join(sorted(window.observers - window.detected_by.keys()))
-        allowed = limit.limit if limit is not None and limit.limit is not None else bound
+        lasted = facts.lasted(window)
+        late = _unseen(window)
+        allowed = limit.limit if limit is not None else None
+        outcome: Outcome = "unknown" if limit is not None or bound is None else "not_applicable"
+        summary = f"the fault ended after {duration(lasted)}, before {late} noticed"
+        weight = severity
         if allowed is not None and lasted > allowed and window.bit is not None:
-            summary = f"{late} had not noticed when the fault ended after {duration(lasted)}"
-            yield Finding(check, "fail", summary, severity=severity, limit=allowed, unit="s", evidence=evidence,
-                          subject=window.name)  # fmt: skip
-            continue
-        yield Finding(
-            check,
-            "unknown" if limit is not None or bound is None else "not_applicable",
-            f"the fault ended after {duration(lasted)}, before {late} noticed",
-            severity=severity,
-            evidence=evidence,
-            limit=allowed,
-            unit="s",
-            subject=window.name,
-        )
+            outcome, summary = "fail", f"{late} had not noticed when the fault ended after {duration(lasted)}"
+        elif facts.overdue(window):
+            # nothing seen proves no violation, and neither that what rests on detection was tested
+            outcome, summary = "unknown", f"{late} was not seen to notice a fault of {duration(lasted)}"
+            weight = facts.severity(check) if bound is not None else severity
+        yield Finding(check, outcome, summary, severity=weight, limit=allowed if allowed is not None else bound,
+                      unit="s", evidence=evidence, subject=window.name)  # fmt: skip
+
+
+def _unseen(window: FaultWindow) -> str:
+    return ", ".join(sorted(window.observers - window.detected_by.keys()))
 
 
 def detect_skew(facts: Facts) -> Iterator[Finding]:
     """Between the first and the last node to notice."""
-    windows = [window for window in _noticeable(facts) if window.detected is not None]
+    limit = facts.expectation("detect_skew")
+    windows = [window for window in _noticeable(facts) if window.detected is not None or limit is not None]
     if not windows:
-        yield Finding("detect_skew", "not_applicable", "no fault was noticed by all", severity="warn")
+        severity = facts.severity("detect_skew", "warn")
+        yield Finding("detect_skew", "not_applicable", "no fault was noticed by all", severity=severity)
     for window in windows:
+        if window.detected is None:
+            yield Finding("detect_skew", "unknown", f"{_unseen(window)} was not seen to notice",
+                          severity=facts.severity("detect_skew"), unit="s", subject=window.name,
+                          evidence=_per_node(window))  # fmt: skip
+            continue
         skew = (max(window.detected_by.values()) - min(window.detected_by.values())) / 1e9
-        yield judged("detect_skew", skew, facts.expectation("detect_skew"), f"{duration(skew)} from first to last node",
+        yield judged("detect_skew", skew, limit, f"{duration(skew)} from first to last node",
                      unit="s", subject=window.name, evidence=_per_node(window))  # fmt: skip
 
 

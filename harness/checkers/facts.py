@@ -44,6 +44,22 @@ class Facts:
     def cuts(self) -> tuple[FaultWindow, ...]:
         return tuple(window for window in self.timeline.windows if window.kind == "partition")
 
+    @property
+    def detection_bound(self) -> float:
+        """Seconds within which the kernel promises nodedown on a silent connection: T(1+1/I), and a second."""
+        kernel = self.plan.kernel
+        return kernel.net_ticktime * (1 + 1 / kernel.net_tickintensity) + 1
+
+    def lasted(self, window: FaultWindow) -> float:
+        """Seconds a fault was in force, to the order to heal or the end of load."""
+        ended = window.heal_began if window.heal_began is not None else self.timeline.load_end
+        return (ended - window.in_force) / 1e9
+
+    def overdue(self, window: FaultWindow) -> bool:
+        """It bit, outlasted the bound, and was not seen to be noticed by all: the nodes or the watching failed."""
+        unseen = bool(window.observers) and window.detected is None
+        return unseen and window.bit is not None and self.lasted(window) > self.detection_bound
+
     @cached_property
     def writers(self) -> tuple[tuple[str, str], ...]:
         """(table, context) of everything planned or recorded that writes."""

@@ -7,6 +7,7 @@ Mnesia follows nodedown within milliseconds, and an operation may straddle it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -28,13 +29,23 @@ def _cases(facts: Facts) -> list[tuple[FaultWindow, PlannedTable]]:
 
 def _while_parted(facts: Facts, cut: FaultWindow) -> Mask:
     """Operations that began and ended while everybody knew of the cut and it was still in force."""
-    if cut.detected is None:
+    known = cut.detected
+    if facts.overdue(cut):
+        known = cut.in_force + round(facts.detection_bound * 1e9)  # when everybody should have known
+    if known is None:
         return np.zeros(len(facts.operations), dtype=np.bool_)
-    ends = [r.time for r in facts.history.faults() if r.kind == "recover" and r.time > cut.detected]
+    ends = [r.time for r in facts.history.faults() if r.kind == "recover" and r.time > known]
     ends.append(cut.heal_began if cut.heal_began is not None else facts.timeline.load_end)
     ops = facts.operations
-    inside: Mask = (ops.start >= cut.detected + MARGIN_NS) & (ops.end >= 0) & (ops.end <= min(ends))
+    inside: Mask = (ops.start >= known + MARGIN_NS) & (ops.end >= 0) & (ops.end <= min(ends))
     return inside
+
+
+def _unseen(check: str, facts: Facts, cut: FaultWindow, table: PlannedTable) -> Finding:
+    """The cut should have been known, and was not seen to be: what it did to the table proves nothing."""
+    late = ", ".join(sorted(cut.observers - cut.detected_by.keys()))
+    summary = f"{late} was not seen to notice the cut, so that nobody knows from when on to judge"
+    return Finding(check, "unknown", summary, severity=facts.severity(check), subject=f"{table.name}, {cut.name}")
 
 
 def _minority(facts: Facts, cut: FaultWindow, table: PlannedTable) -> set[str]:
@@ -67,6 +78,9 @@ def minority_refuses(facts: Facts) -> Iterator[Finding]:
             continue
         told = True
         rows = np.flatnonzero(asked)
+        if facts.overdue(cut):
+            yield _unseen("minority_refuses", facts, cut, table)
+            continue
         committed = rows[ops.outcome[rows] == OK]
         blocked = int((ops.outcome[rows] == UNKNOWN).sum())
         refused = len(rows) - len(committed) - blocked
@@ -100,6 +114,9 @@ def dirty_bypass(facts: Facts) -> Iterator[Finding]:
         if not asked.any():
             continue
         told = True
+        if facts.overdue(cut):
+            yield replace(_unseen("dirty_bypass", facts, cut, table), severity=facts.severity("dirty_bypass", "warn"))
+            continue
         rows = np.flatnonzero(asked & (ops.outcome == OK))
         limit = facts.expectation("dirty_bypass")
         allowed = limit.limit if limit is not None and limit.limit is not None else 0.0
@@ -129,6 +146,9 @@ def dual_majority(facts: Facts) -> Iterator[Finding]:
         if not updates.any():
             continue
         told = True
+        if facts.overdue(cut):
+            yield _unseen("dual_majority", facts, cut, table)
+            continue
         updates &= ops.outcome == OK
         on_side = [updates & facts.on(side) for side in cut.sides]
         keys = [np.unique(ops.key[mask]) for mask in on_side]

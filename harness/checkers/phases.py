@@ -159,6 +159,10 @@ def _windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultWindow
         parted = _parted_before(history, alias, injected)
         pairs = frozenset(pair for pair in pairs if frozenset(pair) not in parted)
         until = healed if healed is not None else heal_began
+        detected_by = _detections(history, alias, pairs, injected, FOREVER if until is None else until)
+        # one that was itself killed or paused before it noticed can not be waited for
+        felled = _felled(records, alias, step, injected, FOREVER if until is None else until)
+        observers = frozenset(observer for observer, _ in pairs) - (felled - detected_by.keys())
         yield FaultWindow(
             step=step,
             name=step_name(history.plan, step, kind),
@@ -169,8 +173,8 @@ def _windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultWindow
             heal_began=heal_began,
             healed=healed,
             whole=_whole_again(history, alias, records, healed, min(later, default=FOREVER)),
-            observers=frozenset(observer for observer, _ in pairs),
-            detected_by=_detections(history, alias, pairs, injected, FOREVER if until is None else until),
+            observers=observers,
+            detected_by=detected_by,
             sides=sides,
         )
 
@@ -210,6 +214,20 @@ def _concerned(
         others = set(alias.values()) - set(targets)
         return frozenset((observer, target) for observer in others for target in targets)
     return frozenset()
+
+
+def _felled(
+    records: Mapping[str, list[FaultRecord]], alias: Mapping[str, str], step: str, since: int, until: int
+) -> set[str]:
+    """Nodes that another fault kept killed or paused for a while of this one."""
+    felled: set[str] = set()
+    for other, of_step in records.items():
+        began, ended = _first(of_step, "injecting", "bit"), _first(of_step, "healed")
+        if other == step or of_step[0].kind not in ("kill", "pause") or began is None:
+            continue
+        if began <= until and (ended is None or ended >= since):
+            felled |= {alias.get(target, target) for record in of_step for target in record.targets}
+    return felled
 
 
 def _parted_before(history: History, alias: Mapping[str, str], time: int) -> set[Pair]:

@@ -104,6 +104,72 @@ def test_a_cut_that_outlasts_its_limit_unseen_fails(tmp_path: Path) -> None:
     assert one(judged(cut_short(HistoryBuilder(plan)), tmp_path), "detection").outcome == "fail"
 
 
+def unseen(lasts: float, **plan: Any) -> HistoryBuilder:
+    """A healthy run with updates whose cut nobody was seen to notice."""
+    built = HistoryBuilder(three_nodes(duration=60.0, **plan))
+    built.cut(heal=10.0 + lasts, detected=None)
+    built.steady(0, 60)
+    built.steady(0, 60, 10, context="async_dirty")
+    built.steady(0, 60, 10, kind="update", key=3)
+    return built
+
+
+def test_a_long_cut_that_nobody_was_seen_to_notice_is_inconclusive(tmp_path: Path) -> None:
+    verdict = judged(unseen(20.0), tmp_path)
+    assert verdict.outcome == "INCONCLUSIVE"
+    for name in ("detection", "detect_bound", "minority_refuses", "dual_majority", "dirty_bypass"):
+        assert one(verdict, name).outcome == "unknown", name
+    assert {f.check for f in verdict.findings if f.decisive} == {"detect_bound", "minority_refuses", "dual_majority"}
+    assert "n1, n2, n3 was not seen to notice" in one(verdict, "detect_bound").summary
+
+
+def test_a_cut_too_short_to_be_noticed_does_not_apply(tmp_path: Path) -> None:
+    verdict = judged(unseen(3.0), tmp_path)
+    assert verdict.outcome == "PASS"
+    for name in ("detect_bound", "minority_refuses", "dual_majority"):
+        assert one(verdict, name).outcome == "not_applicable", name
+
+
+KILL = {"id": "k", "name": "", "kind": "kill", "at": 10.0, "lasts": 20.0, "action": {"nodes": ["n2"]}}
+
+
+def killed(*seen_by: str) -> HistoryBuilder:
+    built = HistoryBuilder(three_nodes(duration=60.0, timeline=[KILL]))
+    built.steady(0, 60)
+    built.steady(0, 60, 5, context="async_dirty")
+    built.fault("k", "kill", ("n2",), injecting=10.0, bit=10.01, healing=30.0, healed=32.0)
+    for node in seen_by:
+        built.seen(10.05, node, "nodedown", "n2", reason="connection_closed")
+        built.seen(31.0, node, "nodeup", "n2")
+    return built
+
+
+def test_a_kill_that_one_node_was_not_seen_to_notice_is_inconclusive(tmp_path: Path) -> None:
+    assert judged(killed("n1", "n3"), tmp_path / "a").outcome == "PASS"
+    verdict = judged(killed("n1"), tmp_path / "b")
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert one(verdict, "detect_bound").summary.startswith("n3 was not seen")
+
+
+def test_a_node_that_died_itself_is_not_waited_for(tmp_path: Path) -> None:
+    second = {**KILL, "id": "k2", "action": {"nodes": ["n3"]}}
+    built = killed("n1")
+    built.plan = three_nodes(duration=60.0, timeline=[KILL, second])
+    built.fault("k2", "kill", ("n3",), injecting=10.02, bit=10.03, healing=30.0, healed=32.0)
+    built.seen(10.06, "n1", "nodedown", "n3", reason="connection_closed")
+    built.seen(31.0, "n1", "nodeup", "n3")
+    verdict = judged(built, tmp_path)
+    assert [f.outcome for f in verdict.of("detect_bound")] == ["pass", "pass"]
+    assert verdict.outcome == "PASS"
+
+
+def test_a_skew_nobody_could_see_leaves_its_limit_open(tmp_path: Path) -> None:
+    expectations = [{"check": "detect_skew", "limit": {"limit": 1.0}}]
+    finding = one(judged(unseen(3.0, expectations=expectations), tmp_path / "a"), "detect_skew")
+    assert (finding.outcome, finding.severity) == ("unknown", "fail")
+    assert one(judged(unseen(3.0), tmp_path / "b"), "detect_skew").outcome == "not_applicable"
+
+
 def test_the_bound_of_net_ticktime_warns_and_does_not_fail(tmp_path: Path) -> None:
     built = HistoryBuilder()
     built.cut(detected=18.0)  # 8 s where ticktime 4 promises 6
