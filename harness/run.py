@@ -149,6 +149,7 @@ class _Story:
 
         injector = Injector(plan, cluster, self.journal, self.bus, rundir)
         way_out.callback(injector.heal_all)
+        injector.prepare()
         load = LoadRun(
             plan,
             cluster.load_targets(),

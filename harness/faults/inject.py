@@ -20,7 +20,7 @@ import numpy.typing as npt
 from harness.bus import Bus
 from harness.errors import HarnessError
 from harness.faults.awaited import ENDING, awaited
-from harness.faults.fault import Evidence, Fault, Situation, attempt
+from harness.faults.fault import Evidence, Fault, Situation
 from harness.faults.links import prepare
 from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Mark
@@ -63,12 +63,15 @@ class Injector:
 
     # --- the run's side ---
 
+    def prepare(self) -> None:
+        """Try what the plan's faults need, before there is load. Raises FaultUnsupported."""
+        if any(step.kind == "partition" for step in self._plan.timeline):
+            prepare(self._situation.cluster)
+
     def start(self, t0_ns: int) -> None:
         """Begin; ``t0_ns`` is when full load was reached, from which ``at`` counts."""
         for step in self._plan.timeline:
             self._record(step, "planned", targets=step.action.nodes_named())
-        if any(step.kind == "partition" for step in self._plan.timeline):
-            attempt(lambda: prepare(self._situation.cluster))  # what is wrong there, the cut itself will tell
         with self._changed:
             self._left = len(self._plan.timeline)
             for step in self._plan.timeline:

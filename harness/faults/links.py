@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from harness.errors import FaultUnsupported, HarnessError
 from harness.faults import nft
 from harness.faults.fault import Evidence, on_each
 from harness.scenario.groups import Pair
@@ -17,14 +18,25 @@ if TYPE_CHECKING:
     from harness.cluster.cluster import Cluster
 
 ARRIVED, DROPPED, ELSEWHERE, LOST, BOTH = "arrived", "dropped", "dropped by another cut", "lost", "both"
+_TRIAL, _TRIAL_S, _NOBODY = "Trial of a cut", 1.0, "192.0.2.1"  # the last: TEST-NET-1
 
 
 def prepare(cluster: Cluster) -> None:
-    """Put up the standing table everywhere and so open every helper's shell: the first cut is then as quick as others.
+    """Put up the standing table everywhere, and try there what a cut consists of, on an address that no node has.
 
-    Raises HelperFailed.
+    Also opens every helper's shell: the first cut is then as quick as others. Raises FaultUnsupported.
     """
-    on_each(cluster.nodes, lambda name: cluster.nodes[name].helper.run(nft.command(nft.standing())))
+    name = nft.cut_name(_TRIAL)
+    trial = " && ".join(map(nft.command, (nft.cut(name, [_NOBODY], _TRIAL_S), nft.heal(name))))
+
+    def try_on(node: str) -> None:
+        try:
+            cluster.nodes[node].helper.run(trial)
+        except HarnessError as error:
+            remedy = "nf_tables is needed on the engine's host (modprobe nf_tables); harness doctor shows what works"
+            raise FaultUnsupported("prepare partition", error.cause, remedy, node=node) from error
+
+    on_each(cluster.nodes, try_on)
 
 
 def read_tables(cluster: Cluster) -> dict[str, nft.TableState]:

@@ -49,6 +49,7 @@ def life(engine: Engine, size: int, number: int) -> dict[str, float]:
     try:
         told: list[JournalEvent] = []
         injector = Injector(plan, cluster, told.append, Bus())
+        injector.prepare()
         injector.start(time.monotonic_ns())
         injector.wait(30.0)
         for event in told:

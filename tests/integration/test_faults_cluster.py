@@ -327,6 +327,8 @@ def test_a_timeline_on_the_clock(stand: Stand) -> None:
         planned("call", "rpc", {"module": "erlang", "function": "node"}, at=None, after="cut"),
     )
     injector = Injector(whole, stand.cluster, journal, bus)
+    injector.prepare()
+    assert standing_cuts(stand.cluster) == frozenset(), "nothing of the trial stays"
     injector.start(time.monotonic_ns())
     assert injector.wait(60)
     assert injector.heal_all() == ()

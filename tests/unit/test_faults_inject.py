@@ -13,7 +13,7 @@ from fakes import ScriptedFault
 from plans import three_nodes
 
 from harness.bus import Bus
-from harness.errors import DiskFull, HarnessError
+from harness.errors import DiskFull, FaultUnsupported, HarnessError, HelperFailed
 from harness.faults.inject import Injector
 from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Observation
@@ -203,6 +203,29 @@ def test_heal_all_from_any_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.injector.heal_all() == ("b",)
     assert stage.faults["a"].verbs.count("heal") == 1, "healed once"
     assert len(stage.events) == told, "the journal may be closed by now"
+
+
+@pytest.mark.parametrize("given", [step("a"), step("a", "rpc")], ids=["partition", "rpc"])
+def test_what_the_kernel_cannot_do_is_said_before_there_is_load(given: dict[str, Any]) -> None:
+    def refuse(script: str, timeout: float = 5.0) -> str:
+        raise HelperFailed("helper command `nft`", "Error: Could not process rule: Operation not supported", node="n2")
+
+    helpers = {"n1": lambda script, timeout=5.0: "", "n2": refuse}
+    cluster: Any = SimpleNamespace(
+        nodes={n: SimpleNamespace(helper=SimpleNamespace(run=r)) for n, r in helpers.items()}
+    )
+    plan = three_nodes(timeline=[given])
+    events: list[JournalEvent] = []
+    injector = Injector(plan, cluster, events.append, Bus())
+    if given["kind"] == "rpc":
+        injector.prepare()
+    else:
+        with pytest.raises(FaultUnsupported) as refused:
+            injector.prepare()
+        assert refused.value.exit_code == 4
+        assert str(refused.value).startswith("n2: prepare partition: Error: Could not process rule: Operation not supp")
+        assert "modprobe nf_tables" in refused.value.remedy
+    assert not events
 
 
 def test_heal_all_before_anything_started(monkeypatch: pytest.MonkeyPatch) -> None:
