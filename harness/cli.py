@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError, InternalError, Interrupted, Problem, ScenarioError, UsageError
+from harness.scenario.secrets import masked_text
 from harness.store import LATEST, RunDir
 
 # Of several files the run exits with the first of these that any of them gave.
@@ -41,14 +42,14 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _say_error(error: HarnessError | Interrupted) -> None:
+def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = ()) -> None:
     if isinstance(error, InternalError) and os.environ.get("HARNESS_DEBUG"):
         traceback.print_exc()
     if isinstance(error, ScenarioError):
         for problem in error.problems:
             click.echo(str(problem), err=True)
     else:
-        click.echo(f"harness: {error}", err=True)
+        click.echo(f"harness: {masked_text(str(error), secrets)}", err=True)
 
 
 class _Words(click.Group):
@@ -161,9 +162,10 @@ def run(
         try:
             result = run_one(scenario, path, options)
         except (HarnessError, Interrupted) as error:
-            _say_error(error)
+            _say_error(error, scenario.secrets)
             codes.append(error.exit_code)
-            results.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": str(error)})
+            told = masked_text(str(error), scenario.secrets)
+            results.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": told})
             if isinstance(error, Interrupted):
                 break
         else:

@@ -20,6 +20,7 @@ from typing import Any
 from harness.errors import DiskFull, EnvironmentProblem, RunNotFound
 from harness.history import FaultRecord, JournalEvent, event_to_json
 from harness.scenario.plan import Plan
+from harness.scenario.secrets import masked
 
 LATEST = "latest"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -33,6 +34,7 @@ class RunDir:
     def __init__(self, path: Path, run_id: str) -> None:
         self.path = path
         self.run_id = run_id
+        self._secrets: frozenset[str] = frozenset()
         self._lock_fd: int | None = None
         self._journal_fd: int | None = None
         self._writing = threading.Lock()
@@ -45,6 +47,7 @@ class RunDir:
         run_id = secrets.token_hex(4)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run = cls(out / f"{stamp}-{plan.name}-{run_id}", run_id)
+        run._secrets = plan.secrets
         try:
             for folder in (run.path, run.history, run.logs, run.final):
                 folder.mkdir(parents=True, exist_ok=False)
@@ -108,7 +111,10 @@ class RunDir:
     def journal(self, event: JournalEvent) -> None:
         """Append one event; a fault's record is on disk (fsync) when this returns. Thread-safe. Raises DiskFull."""
         assert self._journal_fd is not None, "only the owner journals"
-        line = (event_to_json(event) + "\n").encode()
+        text = event_to_json(event)
+        if self._secrets:
+            text = json.dumps(masked(json.loads(text), self._secrets), separators=(",", ":"))
+        line = (text + "\n").encode()
         try:
             with self._writing:
                 if os.write(self._journal_fd, line) < len(line):  # a regular file takes less when there is no room
@@ -132,7 +138,11 @@ class RunDir:
         return path
 
     def write_json(self, name: str, value: Any) -> Path:
-        return self.write_text(name, json.dumps(value, indent=1, default=str) + "\n")
+        """Write one artefact of plain data, secrets masked. Raises DiskFull."""
+        text = json.dumps(value, indent=1, default=str)
+        if self._secrets:
+            text = json.dumps(masked(json.loads(text), self._secrets), indent=1)
+        return self.write_text(name, text + "\n")
 
     def record_child(self, pid: int, role: str) -> None:
         """Note a process that has to end with the run; its start time keeps a reused pid from being hit."""

@@ -18,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from harness.errors import Problem
+from harness.scenario.secrets import looks_secret
 from harness.scenario.values import TAGS
 
 Path = tuple[str | int, ...]
@@ -35,7 +36,10 @@ _FLOAT = re.compile(r"[-+]?(\d[\d_]*)?(\.\d*)?([eE][-+]?\d+)?")
 
 @dataclass(slots=True)
 class Document:
-    """``data``: dicts, lists, text, numbers, true/false, None. Positions are 1-based (line, column)."""
+    """``data``: dicts, lists, text, numbers, true/false, None. Positions are 1-based (line, column).
+
+    ``secrets``: values that came from variables whose names look secret.
+    """
 
     file: str
     data: Any = None
@@ -43,6 +47,7 @@ class Document:
     keys: dict[Path, Position] = field(default_factory=dict)
     overridden: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
 
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
         """A mistake at ``path``, or at the nearest thing around it that the file has."""
@@ -247,6 +252,8 @@ class _Builder:
                 return ""
             held = self._environ.get(name, "")
             if held or (name in self._environ and default is None):
+                if held and looks_secret(name):
+                    self._document.secrets.add(held)
                 return held
             if default is None:
                 self._refuse(node, f"${{{name}}} is not set; export {name}, or write ${{{name}:-default}}")

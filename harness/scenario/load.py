@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.scenario.expectations import suggest
 from harness.scenario.explain import dotted, explain, shown
 from harness.scenario.repair import repaired
 from harness.scenario.schema import Scenario
+from harness.scenario.secrets import masked_text
 from harness.scenario.units import WRITTEN
 
 
@@ -52,16 +54,16 @@ def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequ
     """
     document, base = _document(source, environ)
     if document.data is None and document.problems:
-        raise ScenarioError(document.problems)
+        raise ScenarioError(_in_order(document.problems, 0, document.secrets))
     broken = len(document.problems)
     apply_overrides(document, settings)
     scenario = _validated(document)
     if scenario is not None:
         check(scenario, document, base)
     if document.problems:
-        raise ScenarioError(_in_order(document.problems, broken))
+        raise ScenarioError(_in_order(document.problems, broken, document.secrets))
     assert scenario is not None, "no scenario without a problem"
-    return _located(scenario, base)
+    return _located(scenario, base).holding(frozenset(document.secrets))
 
 
 def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document, Path]:
@@ -89,10 +91,11 @@ def _validated(document: Document) -> Scenario | None:
         return None
 
 
-def _in_order(problems: Sequence[Problem], broken: int) -> list[Problem]:
+def _in_order(problems: Sequence[Problem], broken: int, secrets: Iterable[str]) -> list[Problem]:
     """In file order. A value that could not be read (the first ``broken``) causes no second problem."""
     unread = {(problem.line, problem.column) for problem in problems[:broken]}
     kept = [*problems[:broken], *(p for p in problems[broken:] if not p.line or (p.line, p.column) not in unread)]
+    kept = [replace(problem, message=masked_text(problem.message, secrets)) for problem in kept]
     return sorted(dict.fromkeys(kept), key=lambda problem: (problem.line, problem.column, problem.message))
 
 

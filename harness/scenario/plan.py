@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SerializeAsAny, field_serializer, field_validator
+from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from harness.scenario.expectations import parse_expectation
 from harness.scenario.names import erlang_name, node_host, node_options, operation_names, table_copies
@@ -31,8 +31,8 @@ from harness.scenario.schema import (
     Storage,
     Until,
 )
+from harness.scenario.secrets import masked
 from harness.scenario.timeline import Placed, place
-from harness.scenario.units import masked
 from harness.scenario.values import module_name
 
 _Call = TypeVar("_Call", RpcCall, Health)
@@ -51,10 +51,6 @@ class PlannedNode(Model):
     environment: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     memory: int
-
-    @field_serializer("environment", when_used="json")
-    def _no_secrets(self, environment: dict[str, str]) -> dict[str, str]:
-        return masked(environment)
 
 
 class PlannedTable(Model):
@@ -130,7 +126,7 @@ class ExpectedAnswer(Model):
 
 
 class Plan(Model):
-    """All that a run does. Durations in seconds."""
+    """All that a run does. Durations in seconds. As JSON it is masked: what it holds is for the run alone."""
 
     name: str
     description: str
@@ -151,6 +147,12 @@ class Plan(Model):
     expectations: tuple[Expectation, ...]
     expected_answers: tuple[ExpectedAnswer, ...] = ()
     expect_failure: tuple[str, ...] = ()
+    secrets: frozenset[str] = Field(default=frozenset(), exclude=True, repr=False)
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _masked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kept: dict[str, Any] = masked(dump(self), self.secrets)
+        return kept
 
     def node(self, name: str) -> PlannedNode:
         """The node of this scenario name. Raises KeyError."""
@@ -201,6 +203,7 @@ def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = No
         ),
         expected_answers=tuple(_answer(ExpectedRpc.model_validate(answer)) for answer in answers),
         expect_failure=scenario.expect_failure,
+        secrets=scenario.secrets,
     )
 
 

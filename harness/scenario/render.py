@@ -14,8 +14,9 @@ from harness.scenario.groups import components, cut_pairs, partial
 from harness.scenario.json_schema import json_schema
 from harness.scenario.plan import Expectation, Plan, PlannedStep
 from harness.scenario.schema import Kill, Partition, Pause, Recover, Rpc, Scenario
+from harness.scenario.secrets import masked, masked_text
 from harness.scenario.timeline import spans
-from harness.scenario.units import WRITTEN, masked
+from harness.scenario.units import WRITTEN
 
 __all__ = ["json_schema", "render_plan", "resolved_yaml"]
 
@@ -28,7 +29,7 @@ _ALWAYS = ("acked_lost", "replica_divergence", "dual_majority", "unreported_dive
 
 def render_plan(plan: Plan) -> str:
     """What a run will do and when. What depends on the run itself (ends of events, who is minority) stays symbolic."""
-    lines = [f"{plan.name}: {plan.description}" if plan.description else plan.name, ""]
+    lines = [f"{plan.name}: {masked_text(plan.description, plan.secrets)}" if plan.description else plan.name, ""]
     lines += _section("cluster", _cluster(plan))
     lines += _section("tables", _tables(plan))
     lines += _section("load", _load(plan))
@@ -174,7 +175,8 @@ def _expect(plan: Plan) -> list[str]:
     lines = [_expectation(expectation) for expectation in plan.expectations]
     lines += [
         f"{answer.call.module}:{answer.call.function}/{len(answer.call.args)} "
-        f"on {answer.on if isinstance(answer.on, str) else ' '.join(answer.on)} returns {answer.returns}"
+        f"on {answer.on if isinstance(answer.on, str) else ' '.join(answer.on)} "
+        f"returns {masked(answer.returns, plan.secrets, free=True)}"
         for answer in plan.expected_answers
     ]
     always = [check for check in _ALWAYS if check not in said] if plan.mnesia else []
@@ -210,11 +212,7 @@ def seconds(value: float) -> str:
 def resolved_yaml(scenario: Scenario) -> str:
     """The scenario with every default and every ``${NAME}`` filled in, secrets masked; ``load_scenario`` reads it."""
     data = scenario.model_dump(mode="json", by_alias=True, exclude_none=True, context=WRITTEN)
-    cluster = data["cluster"]
-    cluster["environment"] = masked(cluster["environment"])
-    if isinstance(cluster["nodes"], dict):
-        for node in cluster["nodes"].values():
-            node["environment"] = masked(node["environment"])
+    data = masked(data, scenario.secrets)
     _terse(data["load"]["operations"])
     _terse(data["timeline"])
     yaml = YAML(pure=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from harness.scenario.units import Duration, EnvironmentValue, Otp, Rate, Size, Whole
 
@@ -299,3 +299,15 @@ class Scenario(Model):
     quiesce: Duration = Field(default=30.0, description="how long the cluster may take to converge after load")
     expect: dict[str, Any] = Field(default_factory=dict)
     expect_failure: tuple[str, ...] = ()
+    _from_variables: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Values that no artefact may show: the cookie, and those of variables whose names look secret."""
+        return (self._from_variables | {self.cluster.cookie.get_secret_value()}) - {""}
+
+    def holding(self, from_variables: frozenset[str]) -> Scenario:
+        """This scenario, knowing which values of variables are secret."""
+        made = self.model_copy()
+        made._from_variables = from_variables
+        return made

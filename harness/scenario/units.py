@@ -7,7 +7,7 @@ plain numbers. The same context for serialisation writes the unit out again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -118,17 +118,3 @@ Otp = Annotated[Literal[25, 26, 27, 28], BeforeValidator(_digits)]
 EnvironmentValue = Annotated[
     str, BeforeValidator(_environment_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
-
-
-# --- secrets ------------------------------------------------------------------------------------------------------
-
-MASK = "********"
-_SECRET = re.compile(r"pass(word|wd|phrase)?|secret|token|cookie|credential|private|api_?key", re.IGNORECASE)
-
-
-def masked(environment: Mapping[str, str]) -> dict[str, str]:
-    """Environment for artefacts: values whose name says that they are secret are not in it. ``{cookie}`` may stay."""
-    return {
-        name: MASK if _SECRET.search(name) and value and value != "{cookie}" else value
-        for name, value in environment.items()
-    }

@@ -11,7 +11,7 @@ from harness.scenario.load import load_scenario, shipped_scenarios
 from harness.scenario.plan import Plan, make_plan
 from harness.scenario.render import render_plan, resolved_yaml
 from harness.scenario.schema import Partition, Rpc
-from harness.scenario.units import MASK
+from harness.scenario.secrets import MASK
 
 CUT = "partition: {groups: [[n1], [n2, n3]]}"
 
