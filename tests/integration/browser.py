@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -9,27 +10,31 @@ import subprocess
 import tempfile
 from html import unescape
 
-import pytest
-
 SCRIPTS_GET = 8000  # ms of the page's own clock, which runs ahead while nothing is being fetched
 
 
-def install_chromium() -> None:
-    """The distribution's own package; skips where it is absent and this user may not install it."""
-    if shutil.which("chromium"):
-        return
-    if os.environ.get("NO_INSTALL") or os.geteuid() != 0 or not shutil.which("apt-get"):
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    command = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+NAMES = ("google-chrome", "chromium", "chromium-browser")  # the last two may be snaps, which don't read every folder
+
+
+@functools.cache
+def browser() -> str:
+    """The one to use, "" for none; the distribution's own is installed where none is and this user may."""
+    if not _found() and not os.environ.get("NO_INSTALL") and os.geteuid() == 0 and shutil.which("apt-get"):
+        command = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(command, check=False, capture_output=True, timeout=300, env=environment)
+    return _found()
+
+
+def _found() -> str:
+    return next(filter(None, map(shutil.which, NAMES)), "")
 
 
 def dumped(url: str) -> str:
     """The document as HTML. Nothing but loopback is reachable for the page."""
     with tempfile.TemporaryDirectory() as profile:
         command = [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
             "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={profile}", f"--virtual-time-budget={SCRIPTS_GET}", "--dump-dom", url,
         ]  # fmt: skip

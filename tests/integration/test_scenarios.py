@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import dumped, install_chromium, text
+from browser import NAMES, browser, dumped, text
 from commands import Command, Ground, Run, phase
 
 from harness.data import data_path
@@ -50,7 +50,7 @@ class Runs(dict[str, Shipped]):
         self[name] = run = Shipped(folder, name, *(["--web"] if name == WATCHED else []))
         if name == WATCHED:
             run.wait_for(phase("load"))
-            run.page = seen(run)
+            run.page = seen(run) if browser() else ""
         run.process.wait(300)
         return run
 
@@ -66,12 +66,18 @@ def seen(run: Shipped) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    install_chromium()
     begun = Runs(tmp_path_factory.mktemp("shipped"))
     yield begun
     for run in begun.values():
         run.signal(signal.SIGTERM)  # of those that a failing test left
         run.process.wait(60)
+
+
+@pytest.fixture
+def a_browser() -> None:
+    """What needs one is skipped without; the runs themselves are not."""
+    if not browser():
+        pytest.skip(f"none of {', '.join(NAMES)} is installed: apt-get install chromium")
 
 
 def harness(run: Shipped, *arguments: str) -> Command:
@@ -167,6 +173,7 @@ def test_two_releases_ran_in_one_cluster(runs: Runs) -> None:
     assert {name: node["otp"] for name, node in nodes.items()} == {"old": "25", "new1": "27", "new2": "27"}
 
 
+@pytest.mark.usefixtures("a_browser")
 def test_the_web_page_shows_the_real_operations(runs: Runs) -> None:
     page = runs[WATCHED].page
     for operation in ("write kv transaction", "update kv transaction", "read kv transaction"):
@@ -178,6 +185,7 @@ def test_the_users_of_a_locustfile_are_in_the_history(runs: Runs) -> None:
     assert "otp release" in exported
 
 
+@pytest.mark.usefixtures("a_browser")
 @pytest.mark.parametrize("name", ["partition", "partition-dirty"])
 def test_the_report_opens_in_a_browser(runs: Runs, name: str) -> None:
     run = runs[name]
