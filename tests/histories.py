@@ -54,6 +54,7 @@ class HistoryBuilder:
         self.not_connected: set[tuple[str, str]] = set()
         self.not_running: set[tuple[str, str]] = set()
         self.where_to_write: dict[str, tuple[str, ...]] = {}
+        self.unknown_tables: set[tuple[str, str]] = set()
         self.not_serving: set[tuple[str, str]] = set()
         self.unread: set[tuple[str, str]] = set()
         self.without_final = False
@@ -178,6 +179,7 @@ class HistoryBuilder:
             where_to_write={
                 t.name: tuple(f"{n}@{n}" for n in self.where_to_write.get(node, tuple(t.copies)))
                 for t in self.plan.tables
+                if (t.name, node) not in self.unknown_tables
             },
         )
 

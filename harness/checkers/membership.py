@@ -41,12 +41,11 @@ def view_agreement(facts: Facts) -> Iterator[Finding]:
         running = {facts.node(name) for name in view.running_db_nodes}
         if running != set(facts.nodes):
             wrong.append({"node": node, "running_db_nodes": sorted(running), "expected": list(facts.nodes)})
-        for table, holders in view.where_to_write.items():
-            planned = facts.table(table)
-            written = {facts.node(name) for name in holders}
-            if planned is not None and written != set(planned.copies):
-                expected = sorted(planned.copies)
-                wrong.append({"node": node, "table": table, "where_to_write": sorted(written), "expected": expected})
+        for table in facts.plan.tables:  # one that the node does not know is written nowhere
+            written = {facts.node(name) for name in view.where_to_write.get(table.name, ())}
+            if written != set(table.copies):
+                wrong.append({"node": node, "table": table.name, "where_to_write": sorted(written),
+                              "expected": sorted(table.copies)})  # fmt: skip
     wrong.extend(_observed(facts, views))
     yield _held(facts, "view_agreement", wrong, views, "all nodes name the same running_db_nodes and copies")
 
@@ -55,9 +54,8 @@ def _observed(facts: Facts, views: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A release's own tables: where their copies belong is not ours to say, only that all say the same."""
     for table in facts.plan.observed_tables:
         said = {
-            node: sorted(facts.node(name) for name in view.where_to_write[table])
+            node: sorted(facts.node(name) for name in view.where_to_write.get(table, ()))
             for node, view in views.items()
-            if table in view.where_to_write
         }
         if len({tuple(nodes) for nodes in said.values()}) > 1:
             yield {"table": table, "where_to_write": said}

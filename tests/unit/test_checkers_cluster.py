@@ -59,6 +59,15 @@ def test_where_to_write_without_a_copy_disagrees(tmp_path: Path) -> None:
     assert one(judged(built, tmp_path), "view_agreement").outcome == "fail"
 
 
+@pytest.mark.parametrize("nodes", [("n2",), ("n1", "n2", "n3")])
+def test_a_table_that_a_node_does_not_know_is_no_agreement(tmp_path: Path, nodes: tuple[str, ...]) -> None:
+    built = healthy()
+    built.unknown_tables = {("kv", node) for node in nodes}
+    finding = one(judged(built, tmp_path), "view_agreement")
+    assert finding.outcome == "fail"
+    assert {e["node"] for e in finding.evidence} == set(nodes)
+
+
 def test_a_severity_of_warn_never_fails(tmp_path: Path) -> None:
     built = expecting("mesh_complete", severity="warn")
     built.not_connected = {("n1", "n3")}
