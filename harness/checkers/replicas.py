@@ -28,9 +28,9 @@ def _tables(facts: Facts) -> tuple[str, ...]:
 
 def _compared(facts: Facts, table: str) -> Finding:
     planned = facts.table(table)
-    if planned is not None and len(planned.copies) < 2:
-        return Finding("replica_divergence", "not_applicable", "the table has one copy", subject=table)
     copies = facts.replicas(table)
+    if (planned is not None and len(planned.copies) < 2) or (planned is None and len(copies) == 1):
+        return Finding("replica_divergence", "not_applicable", "the table has one copy", subject=table)
     loaded = [copy for copy in copies if copy.serves_reads]
     groups = _groups(facts, loaded)
     if len(groups) > 1:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from histories import HistoryBuilder, healthy
 from plans import three_nodes
 
 from harness.checkers import Finding, Verdict, check
+from harness.history import ReplicaState
 
 
 def judged(built: HistoryBuilder, folder: Path) -> Verdict:
@@ -188,3 +190,19 @@ def test_one_copy_has_nothing_to_diverge_from(tmp_path: Path) -> None:
     table = {"name": "kv", "copies": {"n1": "ram_copies"}, "majority": False}
     built = healthy(three_nodes(duration=60.0, tables=[table]))
     assert only(judged(built, tmp_path), "replica_divergence", "kv").outcome == "not_applicable"
+
+
+def test_an_observed_table_of_one_copy_has_nothing_to_diverge_from(tmp_path: Path) -> None:
+    built = healthy(three_nodes(duration=60.0, observed_tables=["shop"]))
+    finding = only(built_with_copies(built, tmp_path / "a", "n1"), "replica_divergence", "shop")
+    assert finding.outcome == "not_applicable"
+    finding = only(built_with_copies(built, tmp_path / "b", "n1", "n2"), "replica_divergence", "shop")
+    assert (finding.outcome, finding.summary) == ("pass", "2 copies hold the same 3 rows")
+
+
+def built_with_copies(built: HistoryBuilder, folder: Path, *nodes: str) -> Verdict:
+    """A healthy run, and a table of the release's own with copies on these nodes."""
+    history = built.build(folder)
+    assert history.final is not None
+    copies = tuple(ReplicaState(node, "shop", 3, "00", True) for node in nodes)
+    return check(replace(history, final=replace(history.final, replicas=(*history.final.replicas, *copies))))
