@@ -256,8 +256,7 @@ class _Binary(str):
 
 def _tagged(value: Any) -> Any:
     if isinstance(value, str):
-        text = value.replace("${", "$${")
-        return text if text.isprintable() else DoubleQuotedScalarString(text)  # the other styles lose line breaks
+        return _quoted(value.replace("${", "$${"))
     if isinstance(value, list):
         return [_tagged(entry) for entry in value]
     if not isinstance(value, dict):
@@ -268,4 +267,8 @@ def _tagged(value: Any) -> Any:
             return _Tuple(_tagged(held))
         if tag in ("$charlist", "$binary"):
             return (_Charlist if tag == "$charlist" else _Binary)(_tagged(held))
-    return {key: _tagged(entry) for key, entry in value.items()}
+    return {_quoted(key) if isinstance(key, str) else key: _tagged(entry) for key, entry in value.items()}
+
+
+def _quoted(text: str) -> str:
+    return text if text.isprintable() else DoubleQuotedScalarString(text)  # the other styles lose line breaks
