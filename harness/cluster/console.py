@@ -12,7 +12,8 @@ from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.labels import NODE, ROLE, RUN
 from harness.errors import EnvironmentProblem
 
-# A hidden node beside the one it talks to: the cookie comes from the container and shows in no process list here.
+# A hidden node beside the one it talks to. The cookie comes from the container, so it is not in the command typed here;
+# the VM's own arguments show it wherever the container's processes can be listed, whichever way it is handed over.
 # epmd and the address are the node's own; the name says who is there. A release may bring its own erl.
 _SHELL = """
 case "${NODE_NAME#*@}" in *.*) how=-name ;; *) how=-sname ;; esac
