@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,18 @@ class Run(Command):
         assert found is not None, self.stdout
         return int(found[1])
 
+    def scraped(self) -> str:
+        """What the run serves to Prometheus now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port()}/metrics", timeout=10) as answer:
+            told: str = answer.read().decode()
+        return told
+
     def children(self) -> list[tuple[int, str]]:
         """Recorded ones that live."""
         return list(RunDir.open(self.folder).recorded_children())
+
+
+Begin = Callable[..., Run]
 
 
 class Ground:

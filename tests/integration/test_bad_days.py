@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import re
 import signal
@@ -11,46 +10,15 @@ import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import LONG_CUT, Command, Event, Ground, Run, kill, mark, phase, stage, tiny, wait_until
+from commands import LONG_CUT, Begin, Command, Event, Ground, Run, kill, mark, phase, stage, tiny, wait_until
+from disks import SmallDisk
 from terminal import typed
 
 pytestmark = pytest.mark.docker
-
-Begin = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    found = Ground()
-    yield found
-    found.client.close()
-
-
-@pytest.fixture
-def begin(ground: Ground, tmp_path: Path) -> Iterator[Begin]:
-    """Start runs, each in a folder of its own; whatever the test does, nothing of them stays."""
-    runs: list[Run] = []
-    numbers = itertools.count(1)
-
-    def started(
-        scenario: dict[str, Any], *arguments: str | Path, folder: Path | None = None, **environment: str
-    ) -> Run:
-        own = folder or tmp_path / str(next(numbers))
-        own.mkdir(exist_ok=True)
-        runs.append(Run(own, scenario, *arguments, **environment))
-        return runs[-1]
-
-    yield started
-    for run in runs:
-        run.signal(signal.SIGKILL)
-        run.process.wait()
-        if (run.out / "latest").exists():
-            wait_until(lambda run=run: not ground.left(run) or ground.remove(run), "removal")  # type: ignore[misc]
 
 
 def artefacts(run: Run, code: int) -> dict[str, Any]:
@@ -105,6 +73,7 @@ def test_a_node_that_does_not_start(begin: Begin, ground: Ground, environment: d
 
 def container_there(run: Run, ground: Ground) -> None:
     run.wait_for(phase("starting"))
+    assert 'harness_phase{harness_phase="starting"} 1.0' in run.scraped()
     wait_until(lambda: ground.containers(run.id), "a container")
 
 
@@ -239,6 +208,8 @@ def test_a_killed_worker(begin: Begin, ground: Ground) -> None:
     run = begin(tiny(load=load))
     run.wait_for(phase("load"))
     kill(next(pid for pid, role in run.children() if role == "locust-w1"))
+    run.wait_for(phase("judging"))
+    wait_until(lambda: 'harness_verdict{harness_verdict="INCONCLUSIVE"} 1.0' in run.scraped(), "the verdict, served")
     assert run.end() == 5
     assert "worker w1 was lost" in run.stdout
     artefacts(run, 5)
@@ -268,22 +239,20 @@ def test_a_node_gone_for_good(begin: Begin, ground: Ground) -> None:
     assert not ground.left(run)
 
 
-def test_disk_full(begin: Begin, ground: Ground, tmp_path: Path) -> None:
+def test_disk_full(small_disk: SmallDisk, begin: Begin, ground: Ground, tmp_path: Path) -> None:
     out = tmp_path / "small"
-    (out / "runs").mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", out / "runs"], check=True)
-    try:
-        run = begin(tiny(duration="60s"), folder=out)
-        run.wait_for(phase("load"))
-        with contextlib.suppress(OSError), (out / "runs" / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(b"x" * 4096)
-        assert run.end() == 4
-        assert "no space left" in run.error()
-        artefacts(run, 4)
-        assert not ground.left(run)
-    finally:
-        subprocess.run(["umount", "-l", out / "runs"], check=True)
+    out.mkdir()
+    disk = small_disk("2m")
+    (out / "runs").symlink_to(disk)
+    run = begin(tiny(duration="60s"), folder=out)
+    run.wait_for(phase("load"))
+    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 4096)
+    assert run.end() == 4
+    assert "no space left" in run.error()
+    artefacts(run, 4)
+    assert not ground.left(run)
 
 
 # --- the end ------------------------------------------------------------------------------------------------------

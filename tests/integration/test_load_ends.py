@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import SmallDisk
 from load_plans import Watched, load, on_table, rpc
 from nodes import COOKIE, ErlangNode, StartErlang
 
@@ -94,21 +94,8 @@ def test_children_are_stopped_even_without_a_master(node: ErlangNode, tmp_path: 
     assert set(history.outcome) == {OK}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no tmpfs of a given size here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_disk_full_is_said_and_nothing_is_lost(node: ErlangNode, small_disk: Path) -> None:
-    watched = Watched.of(small_disk, load((rpc(),), users=8), [node])
+def test_disk_full_is_said_and_nothing_is_lost(node: ErlangNode, small_disk: SmallDisk) -> None:
+    watched = Watched.of(small_disk("512k"), load((rpc(),), users=8), [node])
     watched.run.start()
     try:
         trouble = watched.run.wait_trouble(60.0)
