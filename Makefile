@@ -37,7 +37,7 @@ wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --outdir build
 
 clean:
-	rm -rf build .make
+	rm -rf build
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 4; }

@@ -124,11 +124,6 @@ def heal(name: str) -> str:
     return "\n".join(lines)
 
 
-def remove() -> str:
-    """Remove our table whole; also right when it is not there."""
-    return f"add table {_OURS}\ndelete table {_OURS}"
-
-
 # --- as shell commands --------------------------------------------------------------------------------------------
 
 

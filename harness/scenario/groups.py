@@ -18,19 +18,6 @@ def cut_pairs(groups: Sequence[Sequence[str]], nodes: Iterable[str]) -> frozense
     return frozenset((a, b) for a in grouped for b in grouped if group_of[a] != group_of[b])
 
 
-def cut_from(groups: Sequence[Sequence[str]], nodes: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Node -> the nodes it hears nothing from. Nodes that stay connected with everyone map to the empty set."""
-    everyone = tuple(nodes)
-    pairs = cut_pairs(groups, everyone)
-    return {node: frozenset(a for a, b in pairs if b == node) for node in everyone}
-
-
-def symmetric(pairs: Iterable[Pair]) -> bool:
-    """Whether every pair is cut in both directions."""
-    cut = frozenset(pairs)
-    return all((b, a) in cut for a, b in cut)
-
-
 def components(nodes: Iterable[str], pairs: Iterable[Pair]) -> tuple[tuple[str, ...], ...]:
     """The islands that the cuts leave: nodes joined by links that still work in both directions.
 
