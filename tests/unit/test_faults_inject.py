@@ -211,9 +211,8 @@ def test_what_the_kernel_cannot_do_is_said_before_there_is_load(given: dict[str,
         raise HelperFailed("helper command `nft`", "Error: Could not process rule: Operation not supported", node="n2")
 
     helpers = {"n1": lambda script, timeout=5.0: "", "n2": refuse}
-    cluster: Any = SimpleNamespace(
-        nodes={n: SimpleNamespace(helper=SimpleNamespace(run=r)) for n, r in helpers.items()}
-    )
+    nodes = {name: SimpleNamespace(helper=SimpleNamespace(run=run)) for name, run in helpers.items()}
+    cluster: Any = SimpleNamespace(nodes=nodes)
     plan = three_nodes(timeline=[given])
     events: list[JournalEvent] = []
     injector = Injector(plan, cluster, events.append, Bus())
