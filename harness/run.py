@@ -123,6 +123,10 @@ class _Story:
         plan, rundir = self.plan, self.rundir
         rundir.write_text("scenario.resolved.yml", resolved_yaml(self.scenario))
         way_out.callback(self.bus.close)
+        metrics = Metrics(plan, rundir)
+        way_out.callback(metrics.finish)  # after the removal: the verdict can be scraped until the run has ended
+        self.bus.subscribe(metrics.on_event)
+        self.live.serving(*metrics.serve(*self.options.metrics), wanted=self.options.metrics[1])
         watchdog = start_watchdog(rundir, self.engine)
         way_out.callback(watchdog.done)
         way_out.callback(self._leave_cluster)
@@ -133,10 +137,7 @@ class _Story:
             plan, cookie, rundir.run_id, self.engine, self.live.progress, expose=self.options.expose
         )
         rundir.write_json("env.json", describe(self.engine, cluster, plan))
-        metrics = Metrics(plan, rundir, cluster.otp)
-        way_out.callback(metrics.finish)
-        self.bus.subscribe(metrics.on_event)
-        self.live.serving(*metrics.serve(*self.options.metrics), wanted=self.options.metrics[1])
+        metrics.set_otp(cluster.otp)
         self.live.follow(metrics)
 
         self._phase("baseline")

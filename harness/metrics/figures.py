@@ -79,9 +79,13 @@ class _Worker:
 
 
 class Figures:
-    """All figures of one run. ``otp`` is what ``run_info`` tells, such as ``27`` or ``25,27``."""
+    """All figures of one run. ``otp`` is what ``harness_run`` tells, such as ``27`` or ``25,27``.
 
-    def __init__(self, plan: Plan, run_id: str, otp: str, clock: Callable[[], float] = time.time) -> None:
+    Not known yet, it stays empty and ``harness_run`` is missing until ``set_otp``: a series with another label would
+    be another run to Prometheus.
+    """
+
+    def __init__(self, plan: Plan, run_id: str, otp: str = "", clock: Callable[[], float] = time.time) -> None:
         self.run_labels = {"run_id": run_id, "scenario": plan.name}
         self._lock = threading.Lock()
         self._values: dict[str, dict[Labels, float]] = {}
@@ -100,8 +104,9 @@ class Figures:
             if step.action.lasting
             for node in step.action.nodes_named()
         }
-        self._set(names.RUN_INFO, 1.0, run_id, plan.name, otp, harness.__version__)
         self._set(names.RUN_START, clock())
+        if otp:
+            self.set_otp(otp)
 
     # --- written by the load ---
 
@@ -214,6 +219,10 @@ class Figures:
         if value is not None:
             for target in record.targets:
                 self._set(names.FAULT_ACTIVE, value, record.step, record.kind, target)
+
+    def set_otp(self, otp: str) -> None:
+        """The nodes have told their release. Once."""
+        self._set(names.RUN_INFO, 1.0, *self.run_labels.values(), otp, harness.__version__)
 
     def set_phase(self, phase: str) -> None:
         """Raises ValueError for a phase that is not in ``names.PHASES``."""

@@ -40,7 +40,7 @@ class Judged(Protocol):
 class Metrics(Figures):
     """The figures of a run, sampled to disk each second from now on, and served once ``serve`` is called."""
 
-    def __init__(self, plan: Plan, rundir: RunDir, otp: str) -> None:
+    def __init__(self, plan: Plan, rundir: RunDir, otp: str = "") -> None:
         super().__init__(plan, rundir.run_id, otp)
         self._plan = plan
         self._rundir = rundir
@@ -88,10 +88,10 @@ class Metrics(Figures):
             self.set_divergent(table, divergent_records(held))
 
     def finish(self) -> None:
-        """Stop serving and write ``metrics.om``. Raises DiskFull, or HarnessError."""
+        """Write ``metrics.om``, then stop serving. Raises DiskFull, or HarnessError."""
         self.set_phase("ended")
-        self._serving.close()
-        self._sampler.finish(self._rundir.path / "metrics.om")
+        with self._serving:
+            self._sampler.finish(self._rundir.path / "metrics.om")
 
 
 def divergent_records(copies: Sequence[ReplicaState]) -> int:

@@ -15,10 +15,10 @@ from plans import three_nodes
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from harness.checkers import Finding
-from harness.errors import EnvironmentProblem
+from harness.errors import DiskFull, EnvironmentProblem
 from harness.histogram import LogLinear
 from harness.history import FaultRecord, FinalState, Mark, ReplicaState
-from harness.metrics import FAMILIES, Figures, Metrics, names, serve, write_target
+from harness.metrics import FAMILIES, Figures, Metrics, names, serve, service, write_target
 from harness.store import RunDir
 
 NS = 1_000_000_000
@@ -176,6 +176,36 @@ def test_a_run_announces_itself_and_leaves_metrics_behind(tmp_path: Path) -> Non
     text = (rundir.path / "metrics.om").read_text()
     assert re.search(r'^harness_phase{.*,harness_phase="ended"} 1 \d+\.\d{3}$', text, re.MULTILINE)
     assert text.endswith("# EOF\n")
+    rundir.close()
+
+
+def test_served_from_before_the_nodes_are_known_until_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rundir = RunDir.create(tmp_path, three_nodes())
+    metrics = Metrics(three_nodes(), rundir)
+    _, port = metrics.serve("127.0.0.1", 0)
+    before = scrape(port)
+    assert 'harness_phase{harness_phase="starting"} 1.0' in before
+    assert "harness_run_info{" not in before
+    metrics.set_otp("25,27")
+    assert f'run_id="{rundir.run_id}",scenario="unit"' in scrape(port)
+    assert 'otp="25,27"' in scrape(port)
+    metrics.set_verdict("FAIL", [])
+    seen: list[str] = []
+    written = service.Sampler.finish
+
+    def finish(sampler: service.Sampler, path: Path) -> None:
+        seen.append(scrape(port))
+        written(sampler, path)
+        raise DiskFull("write metrics", "no space left")
+
+    monkeypatch.setattr(service.Sampler, "finish", finish)
+    with pytest.raises(DiskFull):
+        metrics.finish()
+    assert 'harness_verdict{harness_verdict="FAIL"} 1.0' in seen[0]
+    with pytest.raises(OSError, match="refused"):
+        scrape(port)
     rundir.close()
 
 
