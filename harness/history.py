@@ -201,7 +201,7 @@ class FinalState:
     """Every replica read after quiesce; ``problems`` says in words what could not be read.
 
     ``discarded``: table -> operation ids that a recovery step dropped; an acknowledged one among them is still lost.
-    ``rpc``: answers of the scenario's ``expect: rpc``, one mapping each: call, node, returned, expected, ok.
+    ``rpc``: answers of the scenario's ``expect: rpc``, one mapping each: call, node, returned, expected, outcome.
     """
 
     time: int

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.cluster.cluster import Cluster
 from harness.cluster.node import Node
-from harness.errors import DistError, HarnessError
+from harness.errors import HarnessError, RemoteError
 from harness.etf import Atom, Term
 from harness.history import FinalState, NodeView, ReplicaState
 from harness.probes.install import MODULE, ensure_started, on_each
@@ -128,27 +128,32 @@ def _node_view(name: str, view: View | None) -> NodeView:
 
 
 def _answer(cluster: Cluster, plan: Plan, expected: ExpectedAnswer) -> dict[str, Any]:
-    """One expectation's answers by node; ``ok``: all of the nodes asked (of ``on: any``: one) gave the right one."""
+    """One expectation's answers by node. ``outcome`` ok: all of the nodes asked (of ``on: any``: one) gave the right
+    one; fail: answers that were given prove the contrary; unknown: some are missing that could tell."""
     every = tuple(node.name for node in plan.nodes)
     asked = every if isinstance(expected.on, str) else expected.on
     wanted = to_term(expected.returns)
 
-    def ask(node: Node) -> tuple[bool, Any]:
+    def ask(node: Node) -> tuple[str, Any]:
         call = expected.call
         args = [to_term(arg) for arg in call.args]
         try:
             answer = node.rpc(module_name(call.module), call.function, args, call.timeout)
-        except DistError as error:
-            return False, {"error": str(error)}
-        return same_term(answer, wanted), from_term(answer)
+        except HarnessError as error:  # only what the call itself raised there is an answer
+            raised = isinstance(error, RemoteError) and error.klass in ("error", "exit", "throw")
+            return "fail" if raised else "unknown", {"error": str(error)}
+        return "ok" if same_term(answer, wanted) else "fail", from_term(answer)
 
     answers = on_each({name: cluster.nodes[name] for name in asked}, ask)
-    right = [ok for ok, _ in answers.values()]
+    outcomes = {outcome for outcome, _ in answers.values()}
+    ranked = ("ok", "unknown", "fail") if expected.on == "any" else ("fail", "unknown", "ok")
+    outcome = next((one for one in ranked if one in outcomes), "unknown")
     return {
         "call": f"{expected.call.module}:{expected.call.function}/{len(expected.call.args)}",
         "node": ", ".join(asked),
         "on": expected.on if isinstance(expected.on, str) else list(expected.on),
         "returned": {name: answer for name, (_, answer) in answers.items()},
         "expected": expected.returns,
-        "ok": any(right) if expected.on == "any" else all(right),
+        "outcome": outcome,
+        "ok": outcome == "ok",
     }

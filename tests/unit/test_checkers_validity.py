@@ -160,7 +160,14 @@ ANSWER = {"call": "shop:invariant()", "node": "n1", "returned": "ok", "expected"
 
 
 @pytest.mark.parametrize(
-    ("answers", "outcome"), [((ANSWER,), "pass"), (({**ANSWER, "ok": False},), "fail"), ((), "unknown")]
+    ("answers", "outcome"),
+    [
+        ((ANSWER,), "pass"),
+        (({**ANSWER, "ok": False},), "fail"),
+        (({**ANSWER, "ok": False, "outcome": "fail"},), "fail"),
+        (({**ANSWER, "ok": False, "outcome": "unknown"},), "unknown"),
+        ((), "unknown"),
+    ],
 )
 def test_expected_answers(tmp_path: Path, answers: tuple[dict[str, Any], ...], outcome: str) -> None:
     call = {"call": {"module": "shop", "function": "invariant"}, "returns": ":ok", "on": "all"}

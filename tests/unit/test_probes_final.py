@@ -10,7 +10,7 @@ from fakes import ScriptedNode, scripted_cluster
 from plans import NAMES, three_nodes
 from test_probes_views import ALL, says, table
 
-from harness.errors import ConnectionLost, EnvironmentProblem, RemoteError
+from harness.errors import CallTimeout, ConnectionLost, EnvironmentProblem, NotSent, RemoteError
 from harness.etf import Atom, Term
 from harness.history import Mark
 from harness.probes import baseline, quiesce, read_final_state, run_setup
@@ -72,6 +72,38 @@ def test_observed_tables_are_digested_only() -> None:
     plan = three_nodes(tables=[], observed_tables=["kv"])
     final = read_final_state(scripted_cluster(*(node(name) for name in NAMES)), plan, {})
     assert [(r.table, r.ids, r.count) for r in final.replicas] == [("kv", None, 3)] * 3
+
+
+OK, WRONG, RAISED = Atom("ok"), b"ok", RemoteError("rpc", "error", Atom("undef"))
+SILENT = [
+    GONE,
+    NotSent("rpc", "connection refused"),
+    CallTimeout("rpc", "no answer within 5 s"),
+    RemoteError("rpc", "badrpc", "unreadable answer"),
+]
+
+
+@pytest.mark.parametrize(
+    ("on", "given", "outcome"),
+    [
+        *[("all", (OK, OK, silent), "unknown") for silent in SILENT],
+        *[("any", (WRONG, RAISED, silent), "unknown") for silent in SILENT],
+        ("all", (OK, WRONG, GONE), "fail"),
+        ("all", (OK, RAISED, GONE), "fail"),
+        ("any", (OK, WRONG, GONE), "ok"),
+        ("any", (WRONG, RAISED, WRONG), "fail"),
+        ("all", (OK, OK, OK), "ok"),
+    ],
+)
+def test_no_answer_is_not_a_wrong_one(on: Any, given: tuple[Any, ...], outcome: str) -> None:
+    plan = three_nodes(
+        expected_answers=[{"call": {"module": "shop", "function": "invariant"}, "returns": ":ok", "on": on}]
+    )
+    nodes = [node(name) for name in NAMES]
+    for one, answer in zip(nodes, given, strict=True):
+        one.answers["shop:invariant"] = answer
+    (answered,) = read_final_state(scripted_cluster(*nodes), plan, {}).rpc
+    assert (answered["outcome"], answered["ok"]) == (outcome, outcome == "ok")
 
 
 @pytest.mark.parametrize(("on", "ok"), [("all", False), ("any", True), (["n1"], True)])
