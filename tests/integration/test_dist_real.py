@@ -141,12 +141,32 @@ def test_the_same_name_again_replaces_the_dead_connection(node: Any) -> None:
     second.close()
 
 
+def packets(watcher: Connection, local: str) -> tuple[int, int]:
+    """What the node counts on its connection to ``local``, received and sent; ticks are packets too."""
+    controllers = dict(watcher.erpc("erlang", "system_info", [Atom("dist_ctrl")]))
+    assert Atom(local) in controllers, f"the node dropped {local}"
+    kind, counts = watcher.erpc("inet", "getstat", [controllers[Atom(local)], [Atom("recv_cnt"), Atom("send_cnt")]])
+    assert kind == "ok"
+    return dict(counts)["recv_cnt"], dict(counts)["send_cnt"]
+
+
 def test_idle_connections_outlive_the_ticktime(nodes: dict[int, Any]) -> None:
+    """A node looks at its connections when it ticks, four times a ticktime; five rounds of silence cut one."""
     idle = [node.connect(local="idle@harness", ticktime=8.0) for node in nodes.values()]
-    time.sleep(11)  # net_ticktime is 8: without our ticks the nodes drop us at 10 at the latest
+    watchers = [node.connect(local="watcher@harness") for node in nodes.values()]
+    before = [packets(watcher, "idle@harness") for watcher in watchers]
+
+    def outlived() -> bool:
+        now = [packets(watcher, "idle@harness") for watcher in watchers]
+        return all(
+            n >= b + 6 for seen, since in zip(now, before, strict=True) for n, b in zip(seen, since, strict=True)
+        )
+
+    until(outlived, 60.0)
     for connection in idle:
         assert not connection.closed
         assert connection.rpc("erlang", "abs", [-1]) == 1
+    for connection in (*idle, *watchers):
         connection.close()
 
 
