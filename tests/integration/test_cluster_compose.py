@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -58,20 +59,51 @@ def test_the_minimal_example(image: str) -> None:
     assert ",cookie}" in shown
 
 
-def test_two_nodes_by_compose_and_a_third_that_joins(image: str) -> None:
+BOTH = """
+(fun Wait(0) -> nodes();
+     Wait(N) -> case length(nodes()) of 2 -> lists:sort(nodes()); _ -> timer:sleep(100), Wait(N - 1) end
+ end)(300).
+"""
+
+
+def own_copy(folder: Path) -> Path:
+    """The shipped compose file with a network of its own, so that two suites may run at once."""
+    shipped = (FOLDER / "docker-compose.yml").read_text()
+    subnet = f"198.19.{random.randrange(128, 255)}.0/24"
+    changed = shipped.replace("name: erlcompose", f"name: {RUN}").replace(
+        "subnet: 198.19.255.0/24", f"subnet: {subnet}"
+    )
+    assert RUN in changed
+    assert subnet in changed
+    copy = folder / "docker-compose.yml"
+    copy.write_text(changed)
+    return copy
+
+
+def test_two_nodes_by_compose_and_a_third_that_joins(image: str, tmp_path: Path) -> None:
     compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    project = [*compose, "-p", RUN, "-f", "docker-compose.yml"]
     environ = {**os.environ, "ERLDOCK_IMAGE": image}
-    subprocess.run([*project, "up", "-d", "--no-build"], cwd=FOLDER, env=environ, check=True)
+
+    def composed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*compose, "-p", RUN, "--project-directory", str(FOLDER), "-f", str(file), *arguments]
+        return subprocess.run(command, cwd=FOLDER, env=environ, text=True, capture_output=True, check=False)
+
+    for _ in range(20):
+        file = own_copy(tmp_path)
+        up = composed("up", "-d", "--no-build")
+        if "overlaps" not in up.stderr:  # else the subnet is another network's
+            break
     try:
+        assert up.returncode == 0, up.stderr
         shown = typed(
-            ["docker", "run", "--net", "erlcompose", "-it", "--rm", "--label", "harness.role=experiment", image,
+            ["docker", "run", "--net", RUN, "-it", "--rm", "--label", "harness.role=experiment", image,
              "sh", "-c", CONSOLE],
-            [("1> ", "net_adm:ping('n1@n1').\r"), ("pong", "timer:sleep(1000), lists:sort(nodes()).\r"),
+            [("1> ", "net_adm:ping('n1@n1').\r"), ("pong", BOTH.replace("\n", " ").strip() + "\r"),
              ("3> ", "rpc:call('n2@n2', node_app, ready, []).\r"), ("4> ", "q().\r")],
         )  # fmt: skip
     finally:
-        subprocess.run([*project, "down", "-t", "2"], cwd=FOLDER, env=environ, check=True)
+        down = composed("down", "-t", "2")
+    assert down.returncode == 0, down.stderr
     assert "[n1@n1,n2@n2]" in shown.replace("'", "")
     assert "\nready" in shown.replace("\r", "")
 
