@@ -84,3 +84,4 @@ def test_the_watchdog_cleans_up_after_a_killed_owner(engine: Engine, tmp_path: P
     (told,) = [e for e in events if isinstance(e, Mark)]
     assert told.name == "watchdog"
     assert told.detail["removed"] == "6 containers, 1 network"
+    assert isinstance(told.detail["seconds"], float)
