@@ -8,7 +8,7 @@ or to the fault that caught it in flight.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,9 +131,13 @@ def lag(facts: Facts) -> Iterator[Finding]:
     if not len(rows):
         outcome = "unknown" if limit is not None and facts.plan.mnesia else "not_applicable"
         yield Finding("lag", outcome, "no lag was sampled", severity=severity)  # type: ignore[arg-type]
+    lost = sum(int(m.detail["count"]) for m in facts.history.marks("probe_dropped") if m.detail.get("what") == "lag")
     for context in np.unique(rows["context"]):
         own = rows["lag"][rows["context"] == context] / 1e9
         p99 = float(np.percentile(own, 99))
         name = words[context] if context < len(words) else str(context)
         summary = f"p99 {duration(p99)}, longest {duration(float(own.max()))} over {len(own):,} samples"
-        yield judged("lag", p99, limit, summary, unit="s", subject=name)
+        found = judged("lag", p99, limit, summary, unit="s", subject=name)
+        if lost:  # the slow ones are the first to find no room
+            found = replace(found, outcome="unknown", summary=f"{summary}; nodes had no room for {lost:,} more")
+        yield found

@@ -1,4 +1,5 @@
-"""Whether the run can carry a judgement at all: enough_samples, fault_bit, generator, final_state.
+"""Whether the run can carry a judgement at all: enough_samples, fault_bit, generator, probes,
+final_state.
 
 None of these can find a violation. What they miss makes the verdict INCONCLUSIVE, because a fault that did not bite or
 an operation that never ran would otherwise count as survived.
@@ -118,7 +119,8 @@ def fault_bit(facts: Facts) -> Iterator[Finding]:
 
 
 def generator(facts: Facts) -> Iterator[Finding]:
-    """The load generator kept up: no worker was lost, its rate was offered, few starts were dropped as too late."""
+    """The load generator kept up: no worker was lost or fell silent, nobody stopped it, its rate was offered, few
+    starts were dropped as too late."""
     load = facts.history.load
     offered = _total(load.get("offered", 0))
     dropped = {str(reason): int(n) for reason, n in dict(load.get("dropped", {})).items() if n}
@@ -126,7 +128,9 @@ def generator(facts: Facts) -> Iterator[Finding]:
     planned = facts.plan.load
     recorded = len(facts.operations)
     problems = [f"worker {m.detail.get('worker', '?')} was lost" for m in facts.history.marks("worker_lost")]
+    problems += [f"worker {m.detail.get('worker', '?')} fell silent" for m in facts.history.marks("worker_silent")]
     problems += [str(m.detail.get("cause", "load failed")) for m in facts.history.marks("load_failed")]
+    problems += [f"load was stopped by {m.detail.get('by', '?')}" for m in facts.history.marks("load_stopped")]
     if not load and planned.rate is not None:
         problems.append("the load generator left no figures")
     if offered and late > LATE_SHARE * offered:
@@ -158,6 +162,21 @@ def generator(facts: Facts) -> Iterator[Finding]:
 def _total(figure: Any) -> int:
     """A figure as one number, where it is kept per operation or node their sum."""
     return int(sum(figure.values())) if isinstance(figure, dict) else int(figure)
+
+
+def probes(facts: Facts) -> Iterator[Finding]:
+    """The nodes were watched to the end: no watch failed, and none of their events was lost."""
+    lost = [m for m in facts.history.marks("probe_dropped") if m.detail.get("what") == "events"]
+    missed = sorted((*facts.history.marks("probe_failed"), *lost), key=lambda mark: mark.time)
+    if not missed:
+        yield Finding("probes", "pass", "every node was watched to the end")
+        return
+    nodes = ", ".join(sorted({facts.node(str(mark.detail.get("node", "?"))) for mark in missed}))
+    evidence = tuple(
+        {"problem": mark.name, "at_s": round(facts.timeline.relative(mark.time), 3), **mark.detail} for mark in missed
+    )
+    yield Finding("probes", "unknown", f"{nodes} could not be watched to the end", value=float(len(missed)),
+                  evidence=evidence[:EVIDENCE_LIMIT])  # fmt: skip
 
 
 def final_state(facts: Facts) -> Iterator[Finding]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.cluster.node import Node
 from harness.errors import EnvironmentProblem
 from harness.etf import Atom, Term
-from harness.history import Observation
+from harness.history import JournalEvent, Mark
 from harness.metrics import Figures
 from harness.probes.backlog import Backlog
 from harness.probes.install import MODULE
@@ -61,9 +62,11 @@ def lag_contexts(plan: Plan) -> dict[tuple[str, str], tuple[str, ...]]:
 class LagProbe:
     """The writers, the watchers and what they found. ``poll`` is called by one thread per node."""
 
-    def __init__(self, plan: Plan, rundir: RunDir, figures: Figures, emit: Callable[[Observation], None]) -> None:
+    def __init__(self, plan: Plan, rundir: RunDir, figures: Figures, emit: Callable[[JournalEvent], None]) -> None:
         self._plan = plan
         self._figures = figures
+        self._emit = emit
+        self._dropped: dict[str, tuple[int, int]] = {}  # node -> samples it dropped, and how many were told
         self._names = Names(plan)
         self._node_names = {node.name: Atom(node.node_name) for node in plan.nodes}
         self._contexts = lag_contexts(plan)
@@ -139,9 +142,19 @@ class LagProbe:
             for table, source, context, seq, at in taken["seen"]:
                 self._seen((_reported(table), self._names.short(source), str(context)), node.name, seq, at)
             self._segment.flush()
+        self._lost(node.name, taken["dropped"])
         written = {(_reported(t), str(context)): seq for t, context, seq in taken["written"]}
         applied = {(_reported(t), self._names.short(s), str(context)): seq for t, s, context, seq in taken["applied"]}
         self.backlog.update(node.name, taken["now"], written, applied)
+
+    def _lost(self, node: str, count: int) -> None:
+        """Tell of samples a node had no room for: the first ones, then whenever there are twice as many."""
+        total, told = self._dropped.get(node, (0, 0))
+        total += count
+        if total and total >= 2 * told:
+            self._emit(Mark(time.monotonic_ns(), "probe_dropped", {"node": node, "what": "lag", "count": total - told}))
+            told = total
+        self._dropped[node] = total, told
 
     def _acked(self, writer: Writer, seq: int, acked: int) -> None:
         halves = self._halves.setdefault(writer, _Halves())

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from harness.cluster.node import Node
 from harness.errors import HarnessError
 from harness.etf import Term
-from harness.history import Observation
+from harness.history import JournalEvent, Mark, Observation
 from harness.metrics import Figures
 from harness.probes.clock import Offset
 from harness.probes.install import MODULE
@@ -17,6 +17,7 @@ from harness.probes.view import Names, View, parse_view
 from harness.scenario.plan import Plan
 from harness.scenario.values import from_term
 
+RING = 10_000  # events that a node keeps (harness_probe.erl)
 _OWN = "harness-"  # our own hidden nodes, seen coming and going by nobody who matters
 
 
@@ -61,7 +62,7 @@ def _word(term: Term) -> object:
 class MembershipProbe:
     """Drains every node's events, keeps its newest view. One thread per node calls it; views are shared."""
 
-    def __init__(self, plan: Plan, figures: Figures, emit: Callable[[Observation], None]) -> None:
+    def __init__(self, plan: Plan, figures: Figures, emit: Callable[[JournalEvent], None]) -> None:
         self.names = Names(plan)
         self._figures = figures
         self._emit = emit
@@ -74,9 +75,13 @@ class MembershipProbe:
         """Emit what happened on the node since last time. Raises DistError; RemoteError: the probe is not there."""
         clock = self._clocks.setdefault(node.name, Offset())
         asked = time.monotonic_ns()
-        now, last, events = node.rpc(MODULE, "events", [self._since.get(node.name, 0)], timeout)
+        since = self._since.get(node.name, 0)
+        now, last, events = node.rpc(MODULE, "events", [since], timeout)
         clock.exchanged(asked, now, time.monotonic_ns())
         self._since[node.name] = last
+        # a jump alone is a probe that started anew; with the ring full it has overtaken us
+        if since and len(events) >= RING and (lost := events[0][0] - since - 1):
+            self._emit(Mark(time.monotonic_ns(), "probe_dropped", {"node": node.name, "what": "events", "count": lost}))
         for _, at, event in events:
             seen = observation(node.name, clock.ours(at), event, self.names)
             if seen is not None:

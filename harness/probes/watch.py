@@ -63,8 +63,9 @@ class NodeWatch:
             except DistError:
                 self._membership.lost(self._node.name)
                 turn = 0  # the first answer after a silence is a full look
-            except (OSError, HarnessError) as error:
-                self._note(Mark(time.monotonic_ns(), "probe_failed", {"node": self._node.name, "cause": str(error)}))
+            except Exception as error:  # whatever ends the watch: checkers have to know that nobody looked any more
+                cause = str(error) if isinstance(error, OSError | HarnessError) else repr(error)
+                self._note(Mark(time.monotonic_ns(), "probe_failed", {"node": self._node.name, "cause": cause}))
                 return
             due = max(due + PERIOD, time.monotonic())
 

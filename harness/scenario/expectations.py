@@ -33,6 +33,7 @@ CHECKS: dict[str, tuple[Unit, str]] = {
     "lag": ("duration", "99th percentile of replication lag"),
     "fault_bit": ("yes", "every fault was seen to bite and to be healed"),
     "generator": ("yes", "the load generator kept its rate"),
+    "probes": ("yes", "every node was watched to the end"),
     "final_state": ("yes", "every replica could be read after quiesce"),
     "rpc": ("yes", "answers of the scenario's own expect: rpc"),
 }

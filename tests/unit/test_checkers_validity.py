@@ -145,6 +145,61 @@ def test_a_lost_worker_is_unknown_and_named(tmp_path: Path) -> None:
     assert "w2" in one(judged(built, tmp_path), "generator").summary
 
 
+@pytest.mark.parametrize(
+    ("mark", "detail", "said"),
+    [
+        ("worker_silent", {"worker": "w2"}, "worker w2 fell silent"),
+        ("load_stopped", {"by": "web page"}, "load was stopped by web page"),
+    ],
+)
+def test_a_load_that_did_not_run_to_its_end_is_unknown(
+    tmp_path: Path, mark: str, detail: dict[str, str], said: str
+) -> None:
+    built = healthy()
+    built.mark(mark, 40.0, **detail)
+    verdict = judged(built, tmp_path)
+    assert said in one(verdict, "generator").summary
+    assert verdict.outcome == "INCONCLUSIVE"
+
+
+# --- probes ---
+
+
+@pytest.mark.parametrize(
+    ("mark", "detail"),
+    [("probe_failed", {"cause": "ValueError('what')"}), ("probe_dropped", {"what": "events", "count": 7})],
+)
+def test_a_node_that_was_not_watched_is_unknown(tmp_path: Path, mark: str, detail: dict[str, Any]) -> None:
+    assert one(judged(healthy(), tmp_path / "a"), "probes").outcome == "pass"
+    built = healthy()
+    built.mark(mark, 20.0, node="n2", **detail)
+    verdict = judged(built, tmp_path / "b")
+    assert one(verdict, "probes").outcome == "unknown"
+    assert one(verdict, "probes").evidence[0]["node"] == "n2"
+    assert verdict.outcome == "INCONCLUSIVE"
+
+
+def test_a_divergence_while_nobody_watched_may_have_been_reported(tmp_path: Path) -> None:
+    built = healthy()
+    built.events = [e for e in built.events if getattr(e, "event", "") != "inconsistent_database"]
+    built.lose(1, "n1")
+    assert one(judged(built, tmp_path / "a"), "unreported_divergence").outcome == "fail"
+    built.mark("probe_failed", 29.0, node="n1", cause="x")
+    assert one(judged(built, tmp_path / "b"), "unreported_divergence").outcome == "unknown"
+
+
+@pytest.mark.parametrize(("expected", "outcome"), [((), "PASS"), (({"limit": 0.1},), "INCONCLUSIVE")])
+def test_lag_samples_that_were_dropped_leave_only_lag_open(tmp_path: Path, expected: Any, outcome: str) -> None:
+    expectations = [{"check": "lag", "limit": limit} for limit in expected]
+    built = healthy(three_nodes(duration=60.0, expectations=expectations))
+    built.lag = [(at, 0.0005, at, "kv", "n1", "n2", "transaction") for at in range(1, 50)]
+    built.mark("probe_dropped", 20.0, node="n2", what="lag", count=7)
+    verdict = judged(built, tmp_path)
+    assert one(verdict, "lag").outcome == "unknown"
+    assert one(verdict, "probes").outcome == "pass"
+    assert verdict.outcome == outcome
+
+
 # --- final_state, rpc ---
 
 

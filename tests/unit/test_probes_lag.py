@@ -12,7 +12,7 @@ from plans import NAMES, three_nodes
 
 from harness.errors import EnvironmentProblem
 from harness.etf import Atom
-from harness.history import Observation
+from harness.history import Mark
 from harness.metrics import Figures
 from harness.probes.lag import TOTAL_RATE, LagProbe, lag_contexts
 from harness.probes.view import TableView, View
@@ -31,7 +31,7 @@ class Bench:
         self.plan = three_nodes()
         self.rundir = RunDir.create(folder, self.plan)
         self.figures = Figures(self.plan, "r1", "27")
-        self.emitted: list[Observation] = []
+        self.emitted: list[Any] = []
         self.probe = LagProbe(self.plan, self.rundir, self.figures, self.emitted.append)
         answers = {"harness_probe:lag_watch": Atom("ok"), "harness_probe:lag_write": Atom("ok")}
         self.nodes = {name: ScriptedNode(name, answers) for name in NAMES}
@@ -144,3 +144,13 @@ def test_a_mirror_that_cannot_be_made_is_told(bench: Bench) -> None:
     assert name == TAB
     assert (Atom("majority"), True) in options
     assert (Atom("ram_copies"), [Atom(f"{n}@{n}") for n in NAMES]) in options
+
+
+def test_samples_without_room_are_told_ever_more_rarely(bench: Bench) -> None:
+    for dropped in (0, 3, 1, 1, 1, 0):
+        bench.take("n1", dropped=dropped)
+    assert all(isinstance(mark, Mark) and mark.name == "probe_dropped" for mark in bench.emitted)
+    assert [dict(mark.detail) for mark in bench.emitted] == [
+        {"node": "n1", "what": "lag", "count": 3},
+        {"node": "n1", "what": "lag", "count": 3},
+    ]
