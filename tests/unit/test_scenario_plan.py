@@ -210,7 +210,8 @@ def test_a_resolved_scenario_keeps_terms_and_hides_secrets() -> None:
 cluster: {cookie: "${COOKIE}", environment: {API_TOKEN: geheim2, PORT: 80}}
 load:
   operations:
-    - {rpc: {module: m, function: f, args: [!tuple [":a", !charlist "x${A:-y}"], {1: a, b: {}, "\x85": c}, "$${A}", !binary ":x"]}}
+    - {rpc: {module: m, function: f, args: [!tuple [":a", !charlist "x${A:-y}"], {1: a, b: {}, "\\x85": c}]}}
+    - {rpc: {module: m, function: h, args: ["$${A}", !binary ":x"]}}
     - {rpc: {module: m, function: g, args: [{name: "", on: []}, "yes", "10", null, -1.5e300]}}
 duration: 5s
 """
