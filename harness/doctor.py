@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -32,13 +32,17 @@ MIN_FREE = 2 * 1000**3
 
 @dataclass(frozen=True)
 class Answer:
-    """``ok`` None: works, with a cost worth saying. ``mend``: shell commands; without rights they are advice."""
+    """``ok`` None: works, with a cost worth saying.
+
+    ``mend``: shell commands; without rights they are advice. ``remedy``: what only a person can do.
+    """
 
     subject: str
     ok: bool | None
     said: str
     cost: str = ""
     mend: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 def examine(scenario: Scenario | None, *, fix: bool) -> int:
@@ -50,6 +54,8 @@ def examine(scenario: Scenario | None, *, fix: bool) -> int:
             _show(answer)
             answer = _mended(answer, question)
         _show(answer)
+        if answer.mend and not fix:
+            _advise(answer)
         broken = broken or answer.ok is False
     return 4 if broken else 0
 
@@ -74,9 +80,11 @@ def _engine() -> Answer:
     try:
         engine = find_engine()
     except EngineUnreachable as error:
+        told = Answer("engine", False, error.cause, "nothing can run")
+        if not error.startable:
+            return replace(told, remedy=error.remedy)
         installed = shutil.which("dockerd") is not None
-        mend = (_START_ENGINE,) if installed else ("apt-get install -y docker.io", _START_ENGINE)
-        return Answer("engine", False, error.cause or str(error), "nothing can run", mend)
+        return replace(told, mend=(_START_ENGINE,) if installed else ("apt-get install -y docker.io", _START_ENGINE))
     return Answer("engine", True, engine.describe())
 
 
@@ -104,13 +112,25 @@ def _bootstrap(engine: Engine) -> Answer:
     )
 
 
+# Mechanism of the kernel -> the faults that stand on it; partitions have an answer of their own.
+_COSTS = {
+    "random_loss": "packet loss faults",
+    "rate": "bandwidth faults",
+    "netem": "delay faults",
+    "nfqueue": "faults on chosen packets",
+}
+
+
 def _kernel(engine: Engine) -> Answer:
     try:
-        found = probe_kernel(engine)
+        found = probe_kernel(engine, lambda text: click.echo(f"      {text}", err=True))
     except HarnessError as error:
         return Answer("kernel", False, str(error), "no partition can be injected")
     if not found.sets_with_timeout:
         return Answer("kernel", False, found.told, "partitions need nftables sets with timeout (Linux 4.12 or newer)")
+    lacking = [cost for name, cost in _COSTS.items() if not getattr(found, name)]
+    if lacking:
+        return Answer("kernel", None, found.told, f"no {', '.join(lacking)}; partition, kill and pause need none of it")
     return Answer("kernel", True, found.told)
 
 
@@ -150,9 +170,8 @@ _START_ENGINE = "systemctl start docker || service docker start || (dockerd >/va
 def _mended(answer: Answer, question: Callable[[], Answer]) -> Answer:
     refusal = _why_not()
     if refusal:
-        click.echo(f"      not mended: {refusal}; type:", err=True)
-        for command in answer.mend:
-            click.echo(f"        {_with_rights(command)}", err=True)
+        click.echo(f"      not mended: {refusal}", err=True)
+        _advise(answer)
         return answer
     if any("apt-get" in command for command in answer.mend):
         _run_shown("apt-get update -qq")
@@ -177,6 +196,12 @@ def _why_not() -> str:
     return ""
 
 
+def _advise(answer: Answer) -> None:
+    click.echo("      to mend it, type (harness doctor --fix does it where it may):", err=True)
+    for command in answer.mend:
+        click.echo(f"        {_with_rights(command)}", err=True)
+
+
 def _with_rights(command: str) -> str:
     return command if os.geteuid() == 0 else f"sudo sh -c {command!r}"
 
@@ -195,3 +220,5 @@ def _run_shown(command: str) -> bool:
 def _show(answer: Answer) -> None:
     mark = {True: "ok", None: "!!", False: "NO"}[answer.ok]
     click.echo(f"{mark:>4}  {answer.subject:<12} {answer.said}" + (f" -> {answer.cost}" if answer.cost else ""))
+    if answer.remedy:
+        click.echo(f"      {answer.remedy}")

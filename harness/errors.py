@@ -88,7 +88,9 @@ class EnvironmentProblem(HarnessError):
 
 
 class EngineUnreachable(EnvironmentProblem):
-    """No container engine answered."""
+    """No container engine answered. ``startable``: one of this machine may be installed or started to mend that."""
+
+    startable = False
 
 
 class ImageMissing(EnvironmentProblem):

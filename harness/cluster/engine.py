@@ -181,6 +181,7 @@ def unreachable(refusals: list[tuple[Endpoint, str]]) -> EngineUnreachable:
     told = ", ".join(f"{endpoint.url} ({endpoint.source}): {cause}" for endpoint, cause in refusals)
     causes = {cause for _, cause in refusals}
     endpoint = refusals[0][0]
+    startable = False
     if os.strerror(errno.EACCES) in causes:
         remedy = "join the docker group: sudo usermod -aG docker $USER, then log in again (newgrp docker)"
     elif endpoint.url.startswith("ssh://"):
@@ -190,10 +191,13 @@ def unreachable(refusals: list[tuple[Endpoint, str]]) -> EngineUnreachable:
     elif sys.platform == "darwin":
         remedy = "install and start Docker Desktop"
     elif os.strerror(errno.ECONNREFUSED) in causes:
-        remedy = "start it: service docker start (or systemctl start docker)"
+        startable, remedy = True, "start it: service docker start (or systemctl start docker)"
     else:
+        startable = True
         remedy = f"{_INSTALL}; harness doctor --fix does it on Debian and Ubuntu"
-    return EngineUnreachable("find engine", f"no container engine answers: {told}", remedy)
+    error = EngineUnreachable("find engine", f"no container engine answers: {told}", remedy)
+    error.startable = startable
+    return error
 
 
 def engine_said(error: Exception) -> str:

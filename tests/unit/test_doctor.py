@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness import doctor
+from harness.cluster import engine
+from harness.cluster.engine import Endpoint
+from harness.cluster.kernel import Kernel
 
 
 @pytest.fixture
@@ -20,7 +24,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         program.chmod(0o755)
     (programs / "sh").symlink_to("/bin/sh")
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    here = [Endpoint(f"unix://{tmp_path}/no.sock", "default socket")]
+    named = engine.endpoints
+    monkeypatch.setattr(engine, "endpoints", lambda environ: named(environ) if "DOCKER_HOST" in environ else here)
     monkeypatch.delenv("NO_INSTALL", raising=False)
     monkeypatch.setattr(doctor, "ENGINE_START_TIMEOUT", 0.0)
     monkeypatch.setattr(doctor.os, "geteuid", lambda: 0)
@@ -29,9 +36,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_an_engine_it_says_what_that_costs(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.examine(None, fix=False) == 4
-    told = capsys.readouterr().out
-    assert "NO  engine" in told
-    assert "nothing can run" in told
+    told = capsys.readouterr()
+    assert "NO  engine" in told.out
+    assert "nothing can run" in told.out
+    assert "systemctl start docker" in told.err
     assert not (machine / "called").exists()
 
 
@@ -55,7 +63,7 @@ def test_no_install_tells_the_commands_instead(
     monkeypatch.setenv("NO_INSTALL", "1")
     (machine / "bin" / "dockerd").unlink()
     assert doctor.examine(None, fix=True) == 4
-    assert "apt-get install -y docker.io" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("apt-get install -y docker.io") == 1
     assert not (machine / "called").exists()
 
 
@@ -66,3 +74,45 @@ def test_without_rights_the_commands_are_told_with_sudo(
     assert doctor.examine(None, fix=True) == 4
     assert "sudo sh -c 'systemctl start docker" in capsys.readouterr().err
     assert not (machine / "called").exists()
+
+
+def test_who_may_not_ask_the_engine_is_told_how_to(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise engine.unreachable([(Endpoint("unix:///var/run/docker.sock", "default socket"), "Permission denied")])
+
+    monkeypatch.setattr(doctor, "find_engine", refused)
+    assert doctor.examine(None, fix=True) == 4
+    assert "join the docker group: sudo usermod -aG docker $USER" in capsys.readouterr().out
+    assert not (machine / "called").exists()
+
+
+def test_an_engine_named_elsewhere_is_not_installed_here(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{machine}/elsewhere.sock")
+    assert doctor.examine(None, fix=True) == 4
+    assert "unset what names it (DOCKER_HOST)" in capsys.readouterr().out
+    assert not (machine / "called").exists()
+
+
+def test_what_the_kernel_lacks_has_a_cost(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(_engine: object, progress: Callable[[str], None]) -> Kernel:
+        progress("building the helper image")
+        return Kernel(True, True, True, netem=False, nfqueue=True, told="without netem")
+
+    monkeypatch.setattr(doctor, "find_engine", lambda: Unasked())
+    monkeypatch.setattr(doctor, "base_sources", lambda engine: [])
+    monkeypatch.setattr(doctor, "probe_kernel", found)
+    assert doctor.examine(None, fix=False) == 0
+    told = capsys.readouterr()
+    assert "!!  kernel       without netem -> no delay faults;" in told.out
+    assert "building the helper image" in told.err
+
+
+class Unasked:
+    def describe(self) -> str:
+        return "an engine"
