@@ -146,6 +146,7 @@ def run(
     """Run scenarios, judge them, exit with the verdict. FILE: a path or a shipped name (partition.yml)."""
     from harness.run import RunOptions
     from harness.run import run as run_one
+    from harness.signals import Interruption
 
     metrics_at = _address(metrics)
     if remote_workers and not expose:
@@ -154,13 +155,17 @@ def run(
         )
     scenarios = _load_all(files, settings, seed)
     codes, results = [], []
+    interruption = Interruption()
     for path, scenario in scenarios:
         options = RunOptions(
             out=out, web=web, metrics=metrics_at, keep=keep, expose=expose, remote_workers=remote_workers,
             quiet=quiet, json=as_json,
         )  # fmt: skip
         try:
-            result = run_one(scenario, path, options)
+            if interruption.late:  # it came while the run before was on its way out
+                raise Interrupted(interruption.late)
+            interruption = Interruption()
+            result = run_one(scenario, path, options, interruption)
         except (HarnessError, Interrupted) as error:
             _say_error(error, scenario.secrets)
             codes.append(error.exit_code)
@@ -291,7 +296,11 @@ def clean(run_id: str | None, force: bool) -> None:
     from harness.cluster.engine import find_engine
     from harness.cluster.sweep import clean as sweep
 
-    for line in sweep(find_engine(), run_id=run_id, force=force):
+    def live(run: str) -> bool:
+        """A run below ./runs holds the lock of its folder while it lives."""
+        return any(RunDir.open(path).live() for path in Path("runs").glob(f"*-{run}") if (path / "plan.json").exists())
+
+    for line in sweep(find_engine(), run_id=run_id, force=force, live=live):
         click.echo(line)
 
 
@@ -326,7 +335,9 @@ def console(run: str | None) -> None:
 
 
 @cli.command()
-@click.option("--master", required=True, metavar="HOST:PORT", help="The Locust master of a run.")
+@click.option(
+    "--master", required=True, metavar="HOST[:PORT]", help="The Locust master of a run; port 5557 if not told."
+)
 def worker(master: str) -> int:
     """Drive load from this machine for a run elsewhere (its cookie in HARNESS_COOKIE)."""
     from harness.load.launch import run_worker

@@ -61,9 +61,12 @@ class Result:
     summary: dict[str, Any]
 
 
-def run(scenario: Scenario, source: Path, options: RunOptions) -> Result:
-    """Run one scenario and judge it. Raises HarnessError or Interrupted when there is no verdict."""
-    with Interruption() as interruption:
+def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Interruption) -> Result:
+    """Run one scenario and judge it. Raises HarnessError or Interrupted when there is no verdict.
+
+    A signal that came too late to change that is in ``interruption.late`` afterwards.
+    """
+    with interruption:
         plan = make_plan(scenario, source=str(source))
         engine = find_engine()
         rundir = RunDir.create(options.out, plan)

@@ -15,9 +15,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """While entered, the first signal raises ``Interrupted``; ``hold`` stops that for good: the way out has begun.
 
-    A signal that comes after that is only noted in ``late``, so that healing, writing and removing are walked to
-    their end; left interrupted, the process is about to exit and passes over any other. Outside the main thread (an
-    embedded run) signals are left alone.
+    A signal that comes after that is only noted in ``late`` (its number; 0: none came), so that healing, writing and
+    removing are walked to their end; whoever has more to do afterwards looks there. Left interrupted, the process is
+    about to exit and passes over any other. Outside the main thread (an embedded run) signals are left alone.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Interruption:
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
         if self._held:
-            self.late += 1
+            self.late = self.late or number
             return
         self._held = self._interrupted = True
         raise Interrupted(number)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from harness import run
+from harness.cli import cli
+from harness.errors import EnvironmentProblem
+from harness.scenario.schema import Scenario
+from harness.signals import Interruption
 
 VALID = """\
 name: tiny
@@ -112,3 +120,34 @@ def test_help_names_what_works() -> None:
     for verb in ("run", "validate", "plan", "schema", "check", "report", "history", "doctor", "clean", "console"):
         assert f"\n  {verb} " in told
     assert "130, 143 interrupted" in told
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_on_the_way_out_of_one_file_keeps_the_next_from_beginning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, fails: bool
+) -> None:
+    begun: list[str] = []
+
+    def on_its_way_out(
+        scenario: Scenario, _path: Path, _options: run.RunOptions, interruption: Interruption
+    ) -> run.Result:
+        begun.append(scenario.name)
+        with interruption:
+            interruption.hold()
+            os.kill(os.getpid(), number)
+        if fails:
+            raise EnvironmentProblem("remove run", "the engine is gone")
+        return run.Result(1, {"scenario": scenario.name, "exit_code": 1})
+
+    monkeypatch.setattr(run, "run", on_its_way_out)
+    (folder / "next.yml").write_text(VALID.replace("tiny", "next"))
+    valid, following = str(folder / "valid.yml"), str(folder / "next.yml")
+    ran = CliRunner().invoke(cli, ["run", valid, following, "--json"], standalone_mode=False)
+    assert ran.return_value == code
+    assert begun == ["tiny"]
+    assert f"harness: interrupted: signal {number.value}" in ran.output
+    told = json.loads(ran.output.splitlines()[-1])["runs"]
+    assert [one["exit_code"] for one in told] == [4 if fails else 1, code]
+    alone = CliRunner().invoke(cli, ["run", valid], standalone_mode=False)
+    assert alone.return_value == (4 if fails else 1), "nothing was left to be kept from"
