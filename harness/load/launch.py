@@ -8,7 +8,9 @@ closes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import DiskFull, HarnessError, LoadFailed
+from harness.errors import DiskFull, HarnessError, LoadFailed, UsageError
 from harness.history import Mark
 from harness.load.channel import Channel
 from harness.load.client import Target
@@ -32,6 +34,8 @@ from harness.store import RunDir
 CHANNEL_FD: Final = "HARNESS_CHANNEL_FD"  # environment of the master: its socket to the owner
 LIFELINE_FD: Final = "HARNESS_LIFELINE_FD"  # environment of a worker: closed when the owner is gone
 WORKER_INDEX: Final = "HARNESS_WORKER_INDEX"  # environment of a worker on this machine: 1, 2, ...
+
+MASTER_PORT: Final = 5557  # Locust's own, where a worker looks that was given a host alone
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 _GRACE: Final = 3.0  # s for children to exit once all is said
@@ -100,7 +104,8 @@ class LoadRun:
         load = self._plan.load
         if load.operations:
             shares(load.operations, [t["node"] for t in self._job["targets"]], load.users)
-        port = self._port or _free_port(self._bind)
+        wanted = MASTER_PORT if self._job["remote_workers"] else 0
+        port = self._port or _free_port(self._bind, wanted)
         self.master = f"{self._bind}:{port}"
         try:
             self._start_master(port)
@@ -283,18 +288,26 @@ class LoadRun:
 def run_worker(master: str, cookie: str = "") -> int:
     """Be a Locust worker of a run elsewhere, until its master ends it; returns the exit code.
 
-    ``master`` is HOST:PORT as the run printed it. Operations, targets, seeds and a locustfile come from the master;
-    the cookie from here or the environment (HARNESS_COOKIE). History is sent to the master every second.
+    ``master`` is HOST:PORT as the run printed it, or HOST where the run has Locust's own port. Operations, targets,
+    seeds and a locustfile come from the master; the cookie from here or the environment (HARNESS_COOKIE). History is
+    sent to the master every second. Raises UsageError.
     """
-    host, _, port = master.rpartition(":")
-    if not (host and port.isdigit()):
-        raise LoadFailed("worker", f"{master!r} is no master", "write it as HOST:PORT")
+    host, port = master_address(master)
     environment = child_environment()
     if cookie:
         environment["HARNESS_COOKIE"] = cookie
     command = [sys.executable, "-m", "locust", "-f", "-", "--worker", f"--master-host={host}", f"--master-port={port}"]
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:  # locustfiles, the segment until it is sent
         return subprocess.call(command, env=environment | {"TMPDIR": folder})
+
+
+def master_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``HOST`` -> both. Raises UsageError."""
+    found = re.fullmatch(r"([^\s:/]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", text)
+    port = int(found[2] or MASTER_PORT) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise UsageError("worker", f"{text!r} is no master", "write --master HOST or --master HOST:PORT")
+    return found[1].strip("[]"), port
 
 
 def child_environment() -> dict[str, str]:
@@ -309,8 +322,15 @@ def _endpoint(target: Target) -> dict[str, Any]:
     return asdict(Endpoint(target.node, target.node_name, target.host, target.port))
 
 
-def _free_port(host: str) -> int:
+def _free_port(host: str, wanted: int = 0) -> int:
+    """A port of this address that nobody listens on: the wanted one where it is free."""
     with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("" if host == "*" else host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the master will: no waiting for old ones
+        try:
+            probe.bind(("" if host == "*" else host, wanted))
+        except OSError as error:
+            if not wanted or error.errno != errno.EADDRINUSE:
+                raise
+            return _free_port(host)
         port: int = probe.getsockname()[1]
         return port
