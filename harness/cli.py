@@ -174,6 +174,8 @@ def run(
             if isinstance(error, Interrupted):
                 break
         else:
+            if result.trouble is not None:
+                _say_error(result.trouble, scenario.secrets)
             codes.append(result.exit_code)
             results.append(result.summary)
     if as_json:

@@ -8,7 +8,7 @@ process is killed outright, the kernel lets the cuts expire and the watchdog doe
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.cluster.sweep import remove_run
 from harness.environment import describe
 from harness.errors import EnvironmentProblem, HarnessError, InternalError, Interrupted
 from harness.faults.inject import Injector
-from harness.faults.watchdog import start_watchdog
+from harness.faults.watchdog import Watchdog, start_watchdog
 from harness.history import History, JournalEvent, Mark
 from harness.history_files import load_history, write_final
 from harness.load.launch import LoadRun
@@ -55,10 +55,11 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended, after everything is written."""
+    """How a run ended, after everything is written. ``trouble``: what went wrong when the verdict was out already."""
 
     exit_code: int
     summary: dict[str, Any]
+    trouble: HarnessError | None = None
 
 
 def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Interruption) -> Result:
@@ -78,13 +79,17 @@ def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Int
             write_aborted(rundir, plan, error)
             raise
         except Exception as error:
-            told: HarnessError = InternalError(error)
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
-                told = writing_failed(rundir.path, error)
+            told = _meant(error, rundir)
             write_aborted(rundir, plan, told)
             raise told from error
         finally:
             rundir.close()
+
+
+def _meant(error: Exception, rundir: RunDir) -> HarnessError:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return writing_failed(rundir.path, error)
+    return error if isinstance(error, HarnessError) else InternalError(error)
 
 
 class _Story:
@@ -113,14 +118,30 @@ class _Story:
         self.passed = False
 
     def told(self) -> Result:
-        with ExitStack() as way_out:
-            try:
-                history, verdict = self._walk(way_out)
-            finally:
-                self.interruption.hold()
-        summary = write_all(self.rundir, history, verdict)
+        judged: tuple[History, Verdict, dict[str, Any]] | None = None
+        trouble: HarnessError | None = None
+        try:
+            with ExitStack() as way_out:
+                try:
+                    history, verdict = self._walk(way_out)
+                finally:
+                    self.interruption.hold()
+                judged = history, verdict, write_all(self.rundir, history, verdict)
+        except Exception as error:
+            if judged is None:
+                raise
+            trouble = _meant(error, self.rundir)
+        assert judged is not None
+        history, verdict, summary = judged
+        code = verdict.exit_code
+        if trouble is not None:
+            code = code or EnvironmentProblem.exit_code
+            summary |= {"exit_code": code, "error": str(trouble)}
+            self.rundir.release_reserve()
+            with suppress(EnvironmentProblem):  # no room: what stands there is the verdict
+                self.rundir.write_json("summary.json", summary)
         self.live.verdict(verdict, history)
-        return Result(verdict.exit_code, summary)
+        return Result(code, summary, trouble)
 
     def _walk(self, way_out: ExitStack) -> tuple[History, Verdict]:
         plan, rundir = self.plan, self.rundir
@@ -131,8 +152,7 @@ class _Story:
         self.bus.subscribe(metrics.on_event)
         self.live.serving(*metrics.serve(*self.options.metrics), wanted=self.options.metrics[1])
         watchdog = start_watchdog(rundir, self.engine)
-        way_out.callback(watchdog.done)
-        way_out.callback(self._leave_cluster)
+        way_out.callback(self._leave_cluster, watchdog)
 
         self._phase("starting")
         cookie = self.scenario.cluster.cookie.get_secret_value()
@@ -205,10 +225,14 @@ class _Story:
     def _phase(self, name: str) -> None:
         self.journal(Mark(time.monotonic_ns(), "phase", {"phase": name}))
 
-    def _leave_cluster(self) -> None:
-        """Logs always; containers unless they are to be kept. Without a cluster object, whatever bears our label."""
+    def _leave_cluster(self, watchdog: Watchdog) -> None:
+        """Logs always; containers unless they are to be kept. Without a cluster object, whatever bears our label.
+
+        Where the removal fails the watchdog is not let go: it tries again as soon as this process has ended.
+        """
         if self.cluster is None:
             remove_run(self.engine, self.rundir.run_id)
+            watchdog.done()
             return
         try:
             self.cluster.save_logs(self.rundir.logs)
@@ -219,3 +243,4 @@ class _Story:
                 self.live.kept(self.cluster)
             else:
                 self.cluster.remove()
+            watchdog.done()
