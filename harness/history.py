@@ -64,7 +64,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point of the run itself: ``phase`` (detail.phase), ``worker_lost``, ``renewal_missed``, ``note``, ..."""
+    """A point of the run itself: ``phase`` (detail.phase), ``worker_lost``, ``renewal_missed``, ``unhealed``, ..."""
 
     type: ClassVar[str] = "mark"
     time: int

@@ -172,7 +172,7 @@ class _Story:
         probes.start()
 
         injector = Injector(plan, cluster, self.journal, self.bus, rundir)
-        way_out.callback(injector.heal_all)
+        way_out.callback(self._heal, injector)
         injector.prepare()
         load = LoadRun(
             plan,
@@ -201,7 +201,10 @@ class _Story:
 
         self._phase("stopping")
         load.stop()
-        injector.stop()
+        if not injector.stop():
+            self._tell_unhealed("not all have ended in time", injector.standing())
+        if injector.trouble:
+            raise injector.trouble  # not all that was done to the cluster is in the journal
         self._phase("quiesce")
         quiesce(cluster, plan, self.journal, probes.backlog)
         write_final(rundir, read_final_state(cluster, plan, injector.discarded))
@@ -224,6 +227,15 @@ class _Story:
 
     def _phase(self, name: str) -> None:
         self.journal(Mark(time.monotonic_ns(), "phase", {"phase": name}))
+
+    def _heal(self, injector: Injector) -> None:
+        if left := injector.heal_all():
+            with suppress(HarnessError):  # a journal that takes no more ends nothing on the way out
+                self._tell_unhealed("not healed, their nodes may still be stopped, frozen or cut off", left)
+
+    def _tell_unhealed(self, problem: str, steps: tuple[str, ...]) -> None:
+        self.live.progress(f"faults: {problem}" + (f": {', '.join(steps)}" if steps else ""))
+        self.journal(Mark(time.monotonic_ns(), "unhealed", {"problem": problem, "steps": list(steps)}))
 
     def _leave_cluster(self, watchdog: Watchdog) -> None:
         """Logs always; containers unless they are to be kept. Without a cluster object, whatever bears our label.

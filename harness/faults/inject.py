@@ -91,6 +91,10 @@ class Injector:
         self._end()
         return self.wait(self._plan.ready_within + _MARGIN if timeout is None else timeout)
 
+    def standing(self) -> tuple[str, ...]:
+        """The ids of the steps whose effect is not undone."""
+        return tuple(act.step.id for act in tuple(self._acts) if act.standing)
+
     def heal_all(self, timeout: float = 10.0) -> tuple[str, ...]:
         """Heal whatever is left, side by side, and go quiet. For any way out; again it does nothing more.
 
@@ -104,10 +108,9 @@ class Injector:
         for _, healer in healers:
             healer.join(max(0.0, deadline - time.monotonic()))
         self.wait(min(_LAST_WORDS, max(0.0, deadline - time.monotonic())))
-        left = tuple(act.step.id for act, _ in healers if act.standing)
         with self._changed:
             self._closed = True
-        return left
+        return self.standing()
 
     # --- the clock ---
 

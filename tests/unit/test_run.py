@@ -12,6 +12,7 @@ from plans import three_nodes
 
 from harness import run
 from harness.errors import DiskFull, EnvironmentProblem
+from harness.history import Mark, read_events
 from harness.run import RunOptions
 from harness.signals import Interruption
 from harness.store import RunDir
@@ -121,3 +122,22 @@ def test_a_cluster_that_is_kept_needs_no_watchdog(tmp_path: Path) -> None:
     stage.story.cluster = SimpleNamespace(save_logs=lambda _: None)  # type: ignore[assignment]
     stage.story._leave_cluster(stage.watchdog)
     assert stage.told == ["kept", "watchdog let go"]
+
+
+def test_what_could_not_be_healed_is_said_and_journalled(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed: Any = SimpleNamespace(heal_all=lambda: ())
+    stuck: Any = SimpleNamespace(heal_all=lambda: ("s1", "s3"))
+    stage.story._heal(healed)
+    assert stage.told == []
+    stage.story._heal(stuck)
+    assert stage.told == ["faults: not healed, their nodes may still be stopped, frozen or cut off: s1, s3"]
+    (mark,) = read_events(stage.rundir.events.read_text().splitlines())
+    assert isinstance(mark, Mark)
+    assert (mark.name, mark.detail["steps"]) == ("unhealed", ["s1", "s3"])
+
+    def full(_: Any) -> None:
+        raise DiskFull("write run folder", "no space left")
+
+    monkeypatch.setattr(stage.rundir, "journal", full)
+    stage.story._heal(stuck)
+    assert len(stage.told) == 2, "said all the same"
