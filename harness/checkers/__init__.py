@@ -7,6 +7,7 @@ docs/verdicts.md says what each means. Checkers see no clock, no network and no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from harness.checkers.answers import rpc
@@ -53,12 +54,15 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
 
 
 def check(history: History) -> Verdict:
-    """Judge a run. Every check is told, also those that were silenced or had nothing to check."""
+    """Judge a run. Every check is told, also those that were silenced or had nothing to check. A severity that the
+    scenario gives a check holds for all it finds."""
     facts = Facts(history)
     findings: list[Finding] = []
     for name, function in CHECKS.items():
         if any(expectation.limit.off for expectation in facts.expectations(name)):
             findings.append(Finding(name, "off", "silenced by the scenario"))
+        elif (written := facts.expectation(name)) is not None:
+            findings.extend(replace(finding, severity=written.severity) for finding in function(facts))
         else:
             findings.extend(function(facts))
     return Verdict.over(findings)

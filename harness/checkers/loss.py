@@ -52,16 +52,13 @@ def _lost_in(facts: Facts, table: str, context: str) -> Finding:
     unread = _not_readable(facts, table, [r for r, _ in serving])
     count = int(lost.sum())
     everywhere = int((lost & ~anywhere).sum())
-    limit = facts.expectation("acked_lost")
-    allowed = limit.limit if limit is not None and limit.limit is not None else 0.0
-    outcome: Outcome = "fail" if count > allowed else "unknown" if unread or not serving else "pass"
+    outcome: Outcome = "fail" if count else "unknown" if unread or not serving else "pass"
     return Finding(
         "acked_lost",
         outcome,
         _loss_in_words(len(ids), count, everywhere, int((lost & discarded).sum()), unread),
-        severity=limit.severity if limit is not None else "fail",
         value=float(count),
-        limit=allowed,
+        limit=0.0,
         unit="operations",
         subject=subject,
         evidence=tuple(_lost_operations(facts, rows, lost, anywhere, discarded, serving)),
@@ -109,7 +106,7 @@ def _lost_operations(
 
 
 def phantom(facts: Facts) -> Iterator[Finding]:
-    """Rows whose write was never acknowledged. Unknown outcomes may be there: told, never a failure."""
+    """Rows whose write was never acknowledged. Unknown outcomes may be there: told, no failure without a limit."""
     final = facts.history.final
     if not facts.writers:
         yield Finding("phantom", "not_applicable", "nothing writes to Mnesia", severity="warn")
@@ -146,12 +143,15 @@ def _phantoms_in(facts: Facts, table: str, there: Ids) -> Finding:
             subject=table,
             evidence=strangers,
         )
+    limit = facts.expectation("phantom")
+    allowed = limit.limit if limit is not None else None
     return Finding(
         "phantom",
-        "fail" if len(refused) else "pass",
+        "fail" if len(refused) or (allowed is not None and len(rows) > allowed) else "pass",
         summary,
         severity="warn",
         value=float(len(rows)),
+        limit=allowed,
         unit="operations",
         subject=table,
         evidence=tuple(evidence),

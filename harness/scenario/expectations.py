@@ -14,7 +14,7 @@ Unit = Literal["duration", "ratio", "count", "yes"]
 # name -> (what its limit is, what it says). ``yes``: holds or not, so that only ``off`` and a severity can be said.
 CHECKS: dict[str, tuple[Unit, str]] = {
     "acked_lost": ("count", "acknowledged writes absent from a copy that serves reads"),
-    "phantom": ("count", "writes present without an acknowledgement; never a failure by itself"),
+    "phantom": ("count", "writes present without an acknowledgement; no failure without a limit"),
     "replica_divergence": ("count", "tables whose replicas hold different contents after quiesce"),
     "unreported_divergence": ("count", "diverged tables that Mnesia did not report as inconsistent"),
     "dual_majority": ("count", "keys committed on both sides of one cut of a majority table"),
@@ -38,7 +38,10 @@ CHECKS: dict[str, tuple[Unit, str]] = {
     "rpc": ("yes", "answers of the scenario's own expect: rpc"),
 }
 LOWER = frozenset({"availability", "enough_samples"})  # a bare upper limit makes no sense for these
+SAFETY = frozenset({"acked_lost", "replica_divergence", "dual_majority", "unreported_divergence"})  # limit 0, always
+PHASED = frozenset({"latency", "availability", "lag"})  # what is measured per phase
 PHASES = ("before", "undetected", "detected", "healing", "after")
+_ALWAYS = "{} is always held against 0; write off, or {{severity: warn}}"
 LONG_FORM = ("limit", "min", "phase", "severity", "off")
 
 
@@ -68,7 +71,10 @@ def parse_expectation(check: str, written: Any) -> Limit:
     if not isinstance(written, dict):
         if check in LOWER:
             raise ValueError(f"{check} needs a lower limit: {{min: {'99%' if unit == 'ratio' else 100}}}")
-        return Limit(limit=_number(check, unit, written))
+        limit = _number(check, unit, written)
+        if check in SAFETY and limit:
+            raise ValueError(_ALWAYS.format(check))
+        return Limit(limit=limit)
     for key in written:
         if key not in LONG_FORM:
             raise ValueError(f"unknown key {key!r}{suggest(key, LONG_FORM) or '; there are ' + ', '.join(LONG_FORM)}")
@@ -82,6 +88,14 @@ def parse_expectation(check: str, written: Any) -> Limit:
     limits = {key: _number(check, unit, written[key]) for key in ("limit", "min") if key in written}
     if not limits and not off and "severity" not in written:
         raise ValueError(f"an expectation needs a limit: {check}: {_example(unit)}")
+    if phase and check not in PHASED:
+        raise ValueError(f"{check} is not told per phase; phase goes with {', '.join(sorted(PHASED))}")
+    if unit == "count" and (wrong := ("limit" if check in LOWER else "min")) in limits:
+        raise ValueError(
+            f"{check} takes no {wrong}; write {check}: {'{min: 100}' if check in LOWER else _example(unit)}"
+        )
+    if check in SAFETY and limits.get("limit"):
+        raise ValueError(_ALWAYS.format(check))
     if "limit" in limits and "min" in limits and limits["min"] > limits["limit"]:
         raise ValueError(f"min {written['min']} is above limit {written['limit']}")
     return Limit(phase=phase, severity=severity, off=off, **limits)

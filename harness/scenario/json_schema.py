@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from harness.scenario.expectations import CHECKS, LOWER, PHASES, Unit
+from harness.scenario.expectations import CHECKS, LOWER, PHASED, PHASES, SAFETY, Unit
 from harness.scenario.schema import ACTIONS, Scenario
 
 _SUBSTITUTED = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}  # ${NAME}: what it becomes is known at load
@@ -93,13 +93,17 @@ def _expectation(check: str, unit: Unit, says: str) -> dict[str, Any]:
         "count": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*$"}],
         "yes": [],
     }
-    limits = {key: {"anyOf": [*written[unit], _SUBSTITUTED]} for key in ("limit", "min") if written[unit]}
+    if check in SAFETY:
+        written["count"] = [{"const": 0}, {"type": "string", "pattern": r"^\s*0+(\.0+)?\s*$"}]
+    keys = () if unit == "yes" else ("limit", "min") if unit != "count" else ("min",) if check in LOWER else ("limit",)
+    limits = {key: {"anyOf": [*written[unit], _SUBSTITUTED]} for key in keys}
+    phase = {"phase": {"enum": list(PHASES)}} if check in PHASED else {}
     long_form = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
             **limits,
-            "phase": {"enum": list(PHASES)},
+            **phase,
             "severity": {"enum": ["fail", "warn"]},
             "off": {"type": "boolean"},
         },

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from histories import HistoryBuilder, healthy
 from plans import three_nodes
 
@@ -110,14 +112,10 @@ def test_unacknowledged_writes_cannot_be_lost(tmp_path: Path) -> None:
     assert judged(built, tmp_path).outcome == "PASS"
 
 
-def test_a_limit_above_zero_is_the_authors_choice(tmp_path: Path) -> None:
-    plan = three_nodes(duration=60.0, expectations=[{"check": "acked_lost", "limit": {"limit": 1}}])
-    built = healthy(plan)
+def test_a_loss_is_held_against_zero_whatever_a_plan_says(tmp_path: Path) -> None:
+    built = healthy(three_nodes(duration=60.0, expectations=[{"check": "acked_lost", "limit": {"limit": 1}}]))
     built.lose(1, "n1", "n2", "n3")
-    assert only(judged(built, tmp_path / "a"), "acked_lost", "kv, transaction").outcome == "pass"
-    built.lose(3)
-    built.lose(2)
-    assert judged(built, tmp_path / "b").outcome == "FAIL"
+    assert judged(built, tmp_path).outcome == "FAIL"
 
 
 # --- phantom ---
@@ -129,6 +127,17 @@ def test_an_unknown_write_that_is_there_is_told_and_passes(tmp_path: Path) -> No
     verdict = judged(built, tmp_path)
     assert verdict.outcome == "PASS"
     assert only(verdict, "phantom", "kv").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [({"limit": 0}, "FAIL"), ({"limit": 1}, "PASS"), ({"limit": 0, "severity": "warn"}, "PASS")]
+)
+def test_phantoms_are_held_against_a_limit(tmp_path: Path, limit: dict[str, Any], outcome: str) -> None:
+    built = healthy(three_nodes(duration=60.0, expectations=[{"check": "phantom", "limit": limit}]))
+    built.hold(built.op(12.0, took=None))
+    verdict = judged(built, tmp_path)
+    assert verdict.outcome == outcome
+    assert (only(verdict, "phantom", "kv").outcome == "fail") == (limit["limit"] == 0)
 
 
 def test_a_refused_write_that_is_there_warns(tmp_path: Path) -> None:

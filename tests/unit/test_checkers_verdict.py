@@ -46,6 +46,24 @@ def test_a_silenced_check_is_told_as_off(tmp_path: Path) -> None:
     assert "acked_lost" not in verdict.failed_checks
 
 
+@pytest.mark.parametrize(
+    "name", ["replica_divergence", "unreported_divergence", "fault_bit", "generator", "final_state", "probes"]
+)
+def test_a_severity_holds_for_every_check(tmp_path: Path, name: str) -> None:
+    expected = [{"check": name, "limit": {"severity": "warn"}}]
+    built = healthy(three_nodes(duration=60.0, expectations=expected))
+    built.lose(1, "n1")
+    built.events = [e for e in built.events if getattr(e, "event", "") != "inconsistent_database"]
+    built.problems = ("n2: read kv: connection lost",)
+    for mark in ("worker_lost", "renewal_missed"):
+        built.mark(mark, 20.0)
+    verdict = check(built.build(tmp_path / "a"))
+    if name == "probes":
+        built.mark("probe_failed", 20.0, node="n1")
+        verdict = check(built.build(tmp_path / "b"))
+    assert all(finding.warns for finding in verdict.of(name)), verdict.of(name)
+
+
 def test_without_mnesia_its_checks_do_not_apply(tmp_path: Path) -> None:
     load = three_nodes().load.model_copy(update={"operations": ()})
     plan = three_nodes(duration=60.0, mnesia=False, tables=[], timeline=[], load=load.model_dump())

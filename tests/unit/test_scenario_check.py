@@ -200,6 +200,13 @@ def test_expectations_are_read(check: str, written: object, limit: Limit) -> Non
         ("latency: {limit: 1s, fase: after}", "unknown key 'fase'; did you mean phase?"),
         ("latency: {limit: 1s, phase: afer}", "no phase is called 'afer'; did you mean after?"),
         ("latency: {limit: 1s, severity: bad}", "severity is fail or warn, not 'bad'"),
+        (
+            "recovery: {limit: 1s, phase: after}",
+            "recovery is not told per phase; phase goes with availability, lag, latency",
+        ),
+        ("acked_lost: 5", "acked_lost is always held against 0; write off, or {severity: warn}"),
+        ("enough_samples: {limit: 5}", "enough_samples takes no limit; write enough_samples: {min: 100}"),
+        ("phantom: {min: 5}", "phantom takes no min; write phantom: 0"),
         ("latency: {phase: after}", "an expectation needs a limit: latency: 10s"),
         ("latency: {limit: 1s, min: 2s}", "min 2s is above limit 1s"),
         ("rpc: 3", "expect.rpc: expected a list of calls like [{module: shop, function: invariant}]"),

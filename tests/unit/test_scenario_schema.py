@@ -116,7 +116,11 @@ def test_it_refuses_what_the_loader_refuses(cluster: str, load: str, timeline: s
         ("latency: {limit: 50ms, phase: after, severity: warn}", True), ("acked_lost: 0", True),
         ("rpc: [{module: m, function: f, returns: ':ok', on: any}]", True),
         ("detction: 10s", False), ("detection: 10", False), ("availability: 99%", False),
-        ("latency: {limt: 3s}", False), ("mesh_complete: 3", False),
+        ("recovery: {limit: 3s, phase: after}", False), ("acked_lost: 1", False), ("dual_majority: {limit: 2}", False),
+        ("enough_samples: {limit: 5}", False), ("phantom: {min: 5}", False), ("replica_divergence: {min: 0}", False),
+        ("replica_divergence: {severity: warn}", True), ("generator: {severity: warn}", True), ("phantom: 5", True),
+        ("dual_majority: {limit: 0}", True), ("enough_samples: {min: 5}", True),
+        ("availability: {min: 90%, phase: healing}", True), ("latency: {limt: 3s}", False), ("mesh_complete: 3", False),
     ],
 )  # fmt: skip
 def test_expectations(expect: str, good: bool) -> None:
