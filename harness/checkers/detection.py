@@ -44,8 +44,8 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         if (took := window.detection_s) is not None:
             summary = f"every node had noticed after {duration(took)}"
             default = bound if window.kind != "kill" else None  # a killed node's connections close at once
-            yield judged(check, took, limit, summary, default=default, unit="s", subject=window.name,
-                         evidence=evidence)  # fmt: skip
+            yield judged(check, took, limit, summary, default=default, error=window.clock_error, unit="s",
+                         subject=window.name, evidence=evidence)  # fmt: skip
             continue
         lasted = facts.lasted(window)
         late = _unseen(window)
@@ -82,7 +82,8 @@ def detect_skew(facts: Facts) -> Iterator[Finding]:
             continue
         skew = (max(window.detected_by.values()) - min(window.detected_by.values())) / 1e9
         yield judged("detect_skew", skew, limit, f"{duration(skew)} from first to last node",
-                     unit="s", subject=window.name, evidence=_per_node(window))  # fmt: skip
+                     error=2 * window.clock_error, unit="s", subject=window.name,
+                     evidence=_per_node(window))  # fmt: skip
 
 
 def recovery(facts: Facts) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from harness.checkers.phases import FaultWindow, Timeline
 from harness.checkers.verdict import Finding, Outcome, Severity
+from harness.checkers.words import duration
 from harness.history import OK, History, Operations, ReplicaState
 from harness.scenario.plan import Expectation, Plan, PlannedTable
 from harness.scenario.schema import Limit
@@ -126,11 +127,18 @@ class Facts:
 
 
 def judged(
-    check: str, value: float, limit: Limit | None, summary: str, *, default: float | None = None, **more: Any
+    check: str,
+    value: float,
+    limit: Limit | None,
+    summary: str,
+    *,
+    default: float | None = None,
+    error: float = 0.0,
+    **more: Any,
 ) -> Finding:
     """A finding for a figure held against a limit: the scenario's, else ``default``; with neither it informs.
 
-    A default limit that is missed warns unless ``severity`` is given.
+    A default limit that is missed warns unless ``severity`` is given. Within ``error`` of a limit it is unknown.
     """
     upper = limit.limit if limit is not None and limit.limit is not None else None
     lower = limit.min if limit is not None else None
@@ -140,6 +148,9 @@ def judged(
     if upper is None and lower is None:
         upper = default
     missed = (upper is not None and value > upper) or (lower is not None and value < lower)
-    outcome: Outcome = "fail" if missed else "pass"
+    near = any(bound is not None and abs(value - bound) < error for bound in (upper, lower))
+    outcome: Outcome = "unknown" if near else "fail" if missed else "pass"
+    if near:
+        summary += f", give or take {duration(error)} of the clocks"
     bound = upper if upper is not None else lower
     return Finding(check, outcome, summary, severity=severity, value=value, limit=bound, **more)

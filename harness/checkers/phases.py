@@ -49,6 +49,7 @@ class FaultWindow:
     whole: int | None  # when the cluster was whole again
     observers: frozenset[str]  # nodes that have to notice
     detected_by: Mapping[str, int] = field(default_factory=dict)
+    clock_error: float = 0.0  # seconds that the worst known clock among the observers may be off
     sides: tuple[frozenset[str], ...] = ()  # of a partition: the groups
 
     @property
@@ -175,6 +176,7 @@ def _windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultWindow
             whole=_whole_again(history, alias, records, healed, min(later, default=FOREVER)),
             observers=observers,
             detected_by=detected_by,
+            clock_error=_clock_error(history, alias, observers, injected, FOREVER if until is None else until),
             sides=sides,
         )
 
@@ -256,6 +258,20 @@ def _detections(
         for observer in observers
         if all(pair in noticed for pair in pairs if pair[0] == observer)
     }
+
+
+def _clock_error(
+    history: History, alias: Mapping[str, str], observers: frozenset[str], since: int, until: int
+) -> float:
+    """The largest error (s) that a nodedown of these nodes carries; 0 where all share one clock."""
+    return max(
+        (
+            float(event.detail.get("error_ns", 0)) / 1e9
+            for event in history.observations("nodedown")
+            if since <= event.time <= until and alias.get(event.node, event.node) in observers
+        ),
+        default=0.0,
+    )
 
 
 _LAYERS: Final = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.cluster.node import Node
 from harness.errors import HarnessError
@@ -85,6 +86,8 @@ class MembershipProbe:
         for _, at, event in events:
             seen = observation(node.name, clock.ours(at), event, self.names)
             if seen is not None:
+                if error := clock.error_ns:  # another host's clock: how far ``time`` may be off
+                    seen = replace(seen, detail={**seen.detail, "error_ns": error})
                 self._emit(seen)
 
     def look(self, node: Node, timeout: float) -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,21 @@ def test_detection_is_held_against_its_limit(tmp_path: Path, limit: float, outco
     assert finding.severity == "fail"
     assert finding.value == pytest.approx(4.9)
     assert len(finding.evidence) == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "error_ns", "outcome"),
+    [(4.8, 0, "fail"), (4.8, 200_000_000, "unknown"), (5.0, 200_000_000, "unknown"), (5.5, 200_000_000, "pass")],
+)
+def test_a_limit_within_the_error_of_the_clocks_is_left_open(
+    tmp_path: Path, limit: float, error_ns: int, outcome: str
+) -> None:
+    built = expecting("detection", limit=limit)
+    built.events = [
+        replace(e, detail={**e.detail, "error_ns": error_ns}) if getattr(e, "event", "") == "nodedown" else e
+        for e in built.events
+    ]
+    assert one(judged(built, tmp_path), "detection").outcome == outcome
 
 
 def cut_short(built: HistoryBuilder) -> HistoryBuilder:

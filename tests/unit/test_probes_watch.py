@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from harness.history import Mark
 from harness.metrics import Figures
 from harness.probes.membership import RING, MembershipProbe
 from harness.probes.watch import NodeWatch
+
+UP = (Atom("nodeup"), Atom("n3@n3"))
 
 
 def membership(emitted: list[Any]) -> MembershipProbe:
@@ -62,3 +65,20 @@ def test_events_that_the_ring_lost_are_told_and_a_new_start_is_not() -> None:
     (mark,) = drain(107 + 2 * RING, RING)
     assert (mark.name, dict(mark.detail)) == ("probe_dropped", {"node": "n1", "what": "events", "count": 7})
     assert drain(10**9, 3) == []  # the node was started again
+
+
+@pytest.mark.parametrize("ahead", [0, 10**15])
+def test_an_event_of_another_clock_carries_its_error(ahead: int) -> None:
+    emitted: list[Any] = []
+
+    def events(_since: object) -> Any:
+        now = time.monotonic_ns() + ahead
+        return now, 1, [(1, now, UP)]
+
+    node: Any = ScriptedNode("n1", {"harness_probe:events": events})
+    before = time.monotonic_ns()
+    membership(emitted).drain(node, 1.0)
+    (seen,) = emitted
+    error = seen.detail.get("error_ns", 0)
+    assert (error > 0) is bool(ahead)
+    assert before - error <= seen.time <= time.monotonic_ns() + error
