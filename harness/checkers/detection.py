@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.checkers.facts import Facts, judged
-from harness.checkers.phases import FaultWindow
 from harness.checkers.verdict import Finding, Outcome
+from harness.checkers.windows import FaultWindow
 from harness.checkers.words import duration
 
 
@@ -87,7 +87,7 @@ def detect_skew(facts: Facts) -> Iterator[Finding]:
 
 
 def recovery(facts: Facts) -> Iterator[Finding]:
-    """From the order to heal until the cluster is whole again (see harness.checkers.phases), and stays so."""
+    """From the order to heal until the cluster is whole again (see harness.checkers.windows), and stays so."""
     limit = facts.expectation("recovery")
     severity = facts.severity("recovery", "warn")
     windows = [window for window in facts.timeline.windows if window.heal_began is not None]

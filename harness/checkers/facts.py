@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.checkers.phases import FaultWindow, Timeline
+from harness.checkers.phases import Timeline
 from harness.checkers.verdict import Finding, Outcome, Severity
+from harness.checkers.windows import FaultWindow
 from harness.checkers.words import duration
 from harness.history import OK, History, Operations, ReplicaState
 from harness.scenario.plan import Expectation, Plan, PlannedTable

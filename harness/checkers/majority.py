@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.checkers.facts import DIRTY, TRANSACTIONS, WRITES, Facts
-from harness.checkers.phases import FaultWindow
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding
+from harness.checkers.windows import FaultWindow
 from harness.history import OK, UNKNOWN
 from harness.scenario.plan import PlannedTable
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.checkers.facts import WRITES, Facts, judged
-from harness.checkers.phases import FaultWindow
 from harness.checkers.verdict import Finding
+from harness.checkers.windows import FaultWindow
 from harness.checkers.words import duration
 
 SLACK = 0.1

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from harness.checkers.facts import Facts
-from harness.checkers.phases import PHASES, step_name
+from harness.checkers.phases import PHASES
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding
+from harness.checkers.windows import step_name
 from harness.history import OK
 
 MIN_SAMPLES: Final = 10

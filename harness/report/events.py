@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from harness.checkers.phases import step_name
+from harness.checkers.windows import step_name
 from harness.checkers.words import duration, printable
 from harness.history import FaultRecord, Mark, Observation
 from harness.scenario.plan import Plan

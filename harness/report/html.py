@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from harness import __version__
 from harness.checkers import Facts, Finding, Verdict
-from harness.checkers.phases import FOREVER, step_name
 from harness.checkers.service import phase_table
+from harness.checkers.windows import FOREVER, step_name
 from harness.checkers.words import duration, figure, share
 from harness.history import History
 from harness.report import membership, series

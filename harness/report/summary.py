@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from harness import __version__
 from harness.checkers import Facts, Verdict
-from harness.checkers.phases import FaultWindow, Timeline
+from harness.checkers.phases import Timeline
 from harness.checkers.service import phase_table
+from harness.checkers.windows import FaultWindow
 from harness.errors import HarnessError, Interrupted
 from harness.history import FAIL, OK, UNKNOWN, History
 from harness.report.told import headline
