@@ -53,7 +53,8 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         outcome: Outcome = "unknown" if limit is not None or bound is None else "not_applicable"
         summary = f"the fault ended after {duration(lasted)}, before {late} noticed"
         weight = severity
-        if allowed is not None and lasted > allowed and window.bit is not None:
+        watched = window.observers - window.detected_by.keys() - facts.unwatched
+        if allowed is not None and lasted > allowed and window.bit is not None and watched:
             outcome, summary = "fail", f"{late} had not noticed when the fault ended after {duration(lasted)}"
         elif facts.overdue(window):
             # nothing seen proves no violation, and neither that what rests on detection was tested

@@ -63,6 +63,12 @@ class Facts:
         return unseen and window.bit is not None and self.lasted(window) > self.detection_bound
 
     @cached_property
+    def unwatched(self) -> frozenset[str]:
+        """Nodes of which not every event was seen: their silence proves nothing."""
+        marks = [*self.history.marks("probe_failed"), *self.history.marks("probe_dropped")]
+        return frozenset(self.node(str(m.detail.get("node"))) for m in marks if m.detail.get("what") != "lag")
+
+    @cached_property
     def writers(self) -> tuple[tuple[str, str], ...]:
         """(table, context) of everything planned or recorded that writes."""
         seen = {(o.table, str(o.context)) for o in self.plan.load.operations if o.kind in WRITES}

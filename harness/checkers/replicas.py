@@ -119,8 +119,7 @@ def _reported(facts: Facts, table: str) -> Finding:
         for event in facts.history.observations("inconsistent_database")
         if {facts.node(event.node), facts.node(event.peer)} & holders
     ]
-    unwatched = [*facts.history.marks("probe_failed"), *facts.history.marks("probe_dropped")]
-    blind = {facts.node(str(m.detail.get("node"))) for m in unwatched if m.detail.get("what") != "lag"} & holders
+    blind = facts.unwatched & holders
     if not told and blind:
         said = f"copies differ, and {', '.join(sorted(blind))} may have reported it while nobody watched"
         return Finding("unreported_divergence", "unknown", said, subject=table)

@@ -195,6 +195,15 @@ def test_a_skew_nobody_could_see_leaves_its_limit_open(tmp_path: Path) -> None:
     assert one(judged(unseen(3.0), tmp_path / "b"), "detect_skew").outcome == "not_applicable"
 
 
+def test_a_limit_is_not_missed_by_a_node_that_nobody_watched(tmp_path: Path) -> None:
+    built = unseen(20.0, expectations=[{"check": "detection", "limit": {"limit": 2.0}}])
+    for node in ("n1", "n2"):
+        built.mark("probe_failed", 11.0, node=node)
+    assert one(judged(built, tmp_path / "a"), "detection").outcome == "fail"
+    built.mark("probe_failed", 11.0, node="n3")
+    assert one(judged(built, tmp_path / "b"), "detection").outcome == "unknown"
+
+
 def test_the_bound_of_net_ticktime_warns_and_does_not_fail(tmp_path: Path) -> None:
     built = HistoryBuilder()
     built.cut(detected=18.0)  # 8 s where ticktime 4 promises 6
