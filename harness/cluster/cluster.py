@@ -80,7 +80,7 @@ class Cluster:
             relayed = relay_wanted(engine, network, expose)
             named = hosts(plan, addresses, network.gateway)
             if relayed:
-                progress("the nodes' network can't be dialled from here: publishing their ports through a relay")
+                progress("publishing the nodes' ports through a relay")
                 dial = start_relay(engine, run_id, helper_image, network, addresses, expose)
             local = observer_name(plan, "ctl")
 
