@@ -17,9 +17,6 @@ from harness.errors import HarnessError, InternalError, Interrupted, Problem, Sc
 from harness.scenario.secrets import masked_text
 from harness.store import LATEST, RunDir
 
-# Of several files the run exits with the first of these that any of them gave.
-EXIT_ORDER = (130, 143, 3, 1, 4, 5, 0)
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -145,42 +142,22 @@ def run(
 ) -> int:
     """Run scenarios, judge them, exit with the verdict. FILE: a path or a shipped name (partition.yml)."""
     from harness.run import RunOptions
-    from harness.run import run as run_one
-    from harness.signals import Interruption
+    from harness.suite import run_all
 
-    metrics_at = _address(metrics)
     if remote_workers and not expose:
         raise UsageError(
             "run", "--remote-workers needs --expose ADDRESS", "name an address of this host they can reach"
         )
-    scenarios = _load_all(files, settings, seed)
-    codes, results = [], []
-    interruption = Interruption()
-    for path, scenario in scenarios:
-        options = RunOptions(
-            out=out, web=web, metrics=metrics_at, keep=keep, expose=expose, remote_workers=remote_workers,
-            quiet=quiet, json=as_json,
-        )  # fmt: skip
-        try:
-            if interruption.late:  # it came while the run before was on its way out
-                raise Interrupted(interruption.late)
-            interruption = Interruption()
-            result = run_one(scenario, path, options, interruption)
-        except (HarnessError, Interrupted) as error:
-            _say_error(error, scenario.secrets)
-            codes.append(error.exit_code)
-            told = masked_text(str(error), scenario.secrets)
-            results.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": told})
-            if isinstance(error, Interrupted):
-                break
-        else:
-            if result.trouble is not None:
-                _say_error(result.trouble, scenario.secrets)
-            codes.append(result.exit_code)
-            results.append(result.summary)
+    options = RunOptions(
+        out=out, web=web, metrics=_address(metrics), keep=keep, expose=expose, remote_workers=remote_workers,
+        quiet=quiet, json=as_json,
+    )  # fmt: skip
+    code, summaries = run_all(
+        _load_all(files, settings, seed), options, lambda error, scenario: _say_error(error, scenario.secrets)
+    )
     if as_json:
-        click.echo(json.dumps(results[0] if len(results) == 1 else {"runs": results}, default=str))
-    return next(code for code in (*EXIT_ORDER, *codes) if code in codes)
+        click.echo(json.dumps(summaries[0] if len(summaries) == 1 else {"runs": summaries}, default=str))
+    return code
 
 
 # --- scenarios, without Docker ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness import run
+from harness import run, suite
 from harness.cli import cli
 from harness.errors import EnvironmentProblem
 from harness.scenario.schema import Scenario
@@ -140,7 +140,7 @@ def test_a_signal_on_the_way_out_of_one_file_keeps_the_next_from_beginning(
             raise EnvironmentProblem("remove run", "the engine is gone")
         return run.Result(1, {"scenario": scenario.name, "exit_code": 1})
 
-    monkeypatch.setattr(run, "run", on_its_way_out)
+    monkeypatch.setattr(suite, "run", on_its_way_out)
     (folder / "next.yml").write_text(VALID.replace("tiny", "next"))
     valid, following = str(folder / "valid.yml"), str(folder / "next.yml")
     ran = CliRunner().invoke(cli, ["run", valid, following, "--json"], standalone_mode=False)

@@ -1,0 +1,44 @@
+"""Scenarios one after the other: what each came to, and the one exit code of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, Interrupted
+from harness.run import RunOptions, run
+from harness.scenario.schema import Scenario
+from harness.scenario.secrets import masked_text
+from harness.signals import Interruption
+
+# Of several files the command exits with the first of these that any of them gave.
+EXIT_ORDER = (130, 143, 3, 1, 4, 5, 0)
+
+Say = Callable[[HarnessError | Interrupted, Scenario], None]
+
+
+def run_all(scenarios: Sequence[tuple[Path, Scenario]], options: RunOptions, say: Say) -> tuple[int, list[Any]]:
+    """(exit code, a summary per scenario that began). Errors are said and counted; an interruption ends the rest."""
+    codes: list[int] = []
+    summaries: list[Any] = []
+    interruption = Interruption()
+    for path, scenario in scenarios:
+        try:
+            if interruption.late:  # it came while the run before was on its way out
+                raise Interrupted(interruption.late)
+            interruption = Interruption()
+            result = run(scenario, path, options, interruption)
+        except (HarnessError, Interrupted) as error:
+            say(error, scenario)
+            codes.append(error.exit_code)
+            told = masked_text(str(error), scenario.secrets)
+            summaries.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": told})
+            if isinstance(error, Interrupted):
+                break
+        else:
+            if result.trouble is not None:
+                say(result.trouble, scenario)
+            codes.append(result.exit_code)
+            summaries.append(result.summary)
+    return next(code for code in (*EXIT_ORDER, *codes) if code in codes), summaries
