@@ -12,7 +12,7 @@ run: $(STAMP)  ## environment, engine check, image, the main job
 
 test: $(STAMP)  ## the whole suite: static checks, unit, property and integration tests
 	$(BIN)/harness doctor --fix
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory check image
 	$(BIN)/pytest tests/unit tests/property
 	$(BIN)/pytest tests/integration -m "docker and not soak"
 
@@ -27,6 +27,7 @@ bench: $(STAMP)  ## the figures of docs/benchmarks.md
 
 soak: $(STAMP)  ## longer matrices, for the nightly job
 	$(BIN)/harness doctor --fix
+	$(MAKE) --no-print-directory image
 	$(BIN)/pytest tests -m soak
 
 image: $(STAMP)  ## the example node and the helper, OTP 25 and 27
