@@ -65,6 +65,15 @@ BOTH = """
  end)(300).
 """
 
+READY = """
+(fun Wait(0) -> late;
+     Wait(N) -> case rpc:call('n2@n2', node_app, ready, []) of
+         ready -> ready;
+         _ -> timer:sleep(100), Wait(N - 1)
+     end
+ end)(300).
+"""
+
 
 def own_copy(folder: Path) -> Path:
     """The shipped compose file with a network of its own, so that two suites may run at once."""
@@ -99,7 +108,7 @@ def test_two_nodes_by_compose_and_a_third_that_joins(image: str, tmp_path: Path)
             ["docker", "run", "--net", RUN, "-it", "--rm", "--label", "harness.role=experiment", image,
              "sh", "-c", CONSOLE],
             [("1> ", "net_adm:ping('n1@n1').\r"), ("pong", BOTH.replace("\n", " ").strip() + "\r"),
-             ("3> ", "rpc:call('n2@n2', node_app, ready, []).\r"), ("4> ", "q().\r")],
+             ("3> ", READY.replace("\n", " ").strip() + "\r"), ("4> ", "q().\r")],
         )  # fmt: skip
     finally:
         down = composed("down", "-t", "2")
