@@ -9,23 +9,22 @@ names(Ns) -> [name(N) || N <- Ns].
 
 %% A node that runs the application, not yet waited for.
 start(Dir, N, Options) ->
-    Peer = bare(N, ["-pa" | code_path()]),
+    %% From its first moment: a cookie that is changed later is too late for a peer that dials at once.
+    Peer = bare(N, maps:get("COOKIE", Options, "suite"), ["-pa" | code_path()]),
     Env = maps:merge(#{"NODE_PEERS" => peers([1, 2, 3]),
                        "NODE_MNESIA_DIR" => filename:join(Dir, atom_to_list(name(N)))}, Options),
     [true = call(Peer, os, putenv, [Key, Value]) || {Key, Value} <- maps:to_list(Env)],
-    case Options of
-        #{"COOKIE" := Cookie} -> true = call(Peer, erlang, set_cookie, [list_to_atom(Cookie)]);
-        _ -> ok
-    end,
     ok = call(Peer, application, load, [mnesia]),
     ok = call(Peer, application, start, [node]),
     Peer.
 
 %% A node that has never heard of this application.
-bare(N, Args) ->
+bare(N, Args) -> bare(N, "suite", Args).
+
+bare(N, Cookie, Args) ->
     {ok, Peer, _} = peer:start_link(#{name => list_to_atom("p" ++ integer_to_list(N)), host => "localhost",
                                       connection => standard_io, wait_boot => 30000,
-                                      args => ["-setcookie", "suite", "-kernel", "logger_level", "error" | Args]}),
+                                      args => ["-setcookie", Cookie, "-kernel", "logger_level", "error" | Args]}),
     put(?MODULE, [Peer | started()]),
     Peer.
 
