@@ -145,14 +145,19 @@ lag(Config, Tab) ->
     ok = call(First, ?P, lag_write, [#{table => Tab, contexts => [], rate => 50}]),
     #{acks := Acks, written := Written, dropped := 0} = call(First, ?P, lag_take, []),
     Sent = maps:from_list([{{C, Seq}, At} || {T, C, Seq, At, _} <- Acks, T =:= Tab]),
-    %% Nothing is seen before it was sent, nothing twice, and all of it from the writer.
-    [?assert(At > maps:get({C, Seq}, Sent)) || {T, S, C, Seq, At} <- Seen, T =:= Tab, S =:= name(1)],
+    %% Nothing is seen before it was sent, nothing twice, and all of it from the writer, which
+    %% was ended in mid-write: the last row of a context may have no acknowledgement.
+    [?assert(At > maps:get({C, Seq}, Sent)) || {T, S, C, Seq, At} <- Seen, T =:= Tab, S =:= name(1), is_map_key({C, Seq}, Sent)],
+    ?assert(length([none || {_, _, C, Seq, _} <- Seen, not is_map_key({C, Seq}, Sent)]) =< length(Contexts)),
     ?assertEqual(length(Seen), length(lists:usort([{C, Seq} || {_, _, C, Seq, _} <- Seen]))),
-    Last = lists:sort([{C, Seq} || {T, C, Seq} <- Written, T =:= Tab]),
-    ?assertEqual(lists:sort(Contexts), [C || {C, _} <- Last]),
+    ?assertEqual(lists:sort(Contexts), lists:sort([C || {T, C, _} <- Written, T =:= Tab])),
+    %% Nothing acknowledged is missing. A writer ended in mid-write may have got one row
+    %% further than it could tell.
     until(fun() ->
               #{applied := Applied} = call(Second, ?P, lag_take, []),
-              Last =:= lists:sort([{C, Seq} || {T, S, C, Seq} <- Applied, T =:= Tab, S =:= name(1)])
+              There = maps:from_list([{C, Seq} || {T, S, C, Seq} <- Applied, T =:= Tab, S =:= name(1)]),
+              lists:all(fun({C, Seq}) -> lists:member(maps:get(C, There, 0) - Seq, [0, 1]) end,
+                        [{C, Seq} || {T, C, Seq} <- Written, T =:= Tab])
           end),
     true = call(Second, ?P, resolution, [Tab]) > 0,
     ok = call(Second, ?P, lag_stop, []),
