@@ -52,27 +52,36 @@ StartErlang = Callable[..., ErlangNode]
 
 
 @contextlib.contextmanager
-def erlang_nodes(image: Callable[[int], str]) -> Iterator[StartErlang]:
-    """``start(otp, *more_arguments)``: a node that answers; all of them live until the end of the context."""
+def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterator[StartErlang]:
+    """``start(otp, *more_arguments)``: a node that answers; all of them live until the end of the context.
+
+    With `inet6` they speak distribution (and EPMD) over IPv6 and have no other address that anybody is told.
+    """
     client = docker.from_env()
-    network, subnet = _network(client)
+    network, subnet = _network(client, inet6)
     started: list[Any] = []
+    prefix = subnet6(subnet) if inet6 else f"{subnet}."
+    family = ["-proto_dist", "inet6_tcp"] if inet6 else []
 
     def start(otp: int, *arguments: str) -> ErlangNode:
         number = len(started) + 1
-        host, address = f"t{number}", f"{subnet}.{10 + number}"
+        host, address = f"t{number}", f"{prefix}{10 + number}"
         container = client.containers.create(
             image(otp),
-            [*f"erl -noinput -sname {host}@{host} -setcookie {COOKIE} -kernel net_ticktime 8".split(), *arguments],
+            [
+                *f"erl -noinput -sname {host}@{host} -setcookie {COOKIE} -kernel net_ticktime 8".split(),
+                *family,
+                *arguments,
+            ],
             hostname=host,
             init=True,
             labels=LABELS,
             mem_limit="512m",
-            extra_hosts={f"t{other}": f"{subnet}.{10 + other}" for other in range(1, 10)},
+            extra_hosts={f"t{other}": f"{prefix}{10 + other}" for other in range(1, 10)},
         )
         started.append(container)
         client.networks.get("bridge").disconnect(container)
-        network.connect(container, ipv4_address=address)
+        network.connect(container, **{"ipv6_address" if inet6 else "ipv4_address": address})
         container.start()
         node = ErlangNode(otp, host, address, container)
         node.wait_ready()
@@ -88,14 +97,26 @@ def erlang_nodes(image: Callable[[int], str]) -> Iterator[StartErlang]:
         client.close()
 
 
-def _network(client: Any) -> tuple[Any, str]:
+def subnet6(subnet: str) -> str:
+    """The prefix of the unique local IPv6 subnet that goes with an IPv4 one ("198.18.7" gives "fd00:c612:7::")."""
+    one, two, three = map(int, subnet.split("."))
+    return f"fd00:{one << 8 | two:x}:{three:x}::"
+
+
+def _network(client: Any, inet6: bool) -> tuple[Any, str]:
     for _ in range(50):
         subnet = f"198.{random.choice((18, 19))}.{random.randrange(256)}"
-        pool = docker.types.IPAMPool(subnet=f"{subnet}.0/24")
+        pools = [docker.types.IPAMPool(subnet=f"{subnet}.0/24")]
+        if inet6:
+            pools.append(docker.types.IPAMPool(subnet=f"{subnet6(subnet)}/64"))
         name = f"harness-test-{subnet.replace('.', '-')}"
         with contextlib.suppress(APIError):  # the subnet is taken: another
             made = client.networks.create(
-                name, internal=True, labels=LABELS, ipam=docker.types.IPAMConfig(pool_configs=[pool])
+                name,
+                internal=True,
+                enable_ipv6=inet6,
+                labels=LABELS,
+                ipam=docker.types.IPAMConfig(pool_configs=pools),
             )
             return made, subnet
     raise AssertionError("no free subnet in 198.18.0.0/15")
