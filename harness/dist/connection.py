@@ -11,11 +11,12 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from harness.dist.control import Down, Envelope, Event, IoRequest, Reply, SpawnFailed
+from harness.dist import control
+from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
 from harness.dist.framing import TICK, Deframer
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent, RemoteError
-from harness.etf import Term
+from harness.etf import Pid, Term
 
 _RECEIVE = 1 << 18
 _BATCH = 1024  # frames in one send at most, so that a join stays bounded
@@ -38,6 +39,9 @@ class Connection:
 
     ``before_write`` is called just before each send, with the frames of all callers in it not yet sent: what must
     be on disk first can be written there. If it raises, nothing is sent and the connection closes.
+
+    `on_message` gets (control, message) of all that is no answer to a call of this connection, in the order it came,
+    from whoever reads at that moment: it must neither block nor raise.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Connection:
         ticktime: float,
         rest: bytes = b"",
         on_close: Callable[[HarnessError], None] | None = None,
+        on_message: Callable[[Term, Term], None] | None = None,
     ) -> None:
         self.peer = peer
         self.otp_flags = flags
@@ -59,6 +64,7 @@ class Connection:
         self._runtime = runtime
         self._envelope = envelope
         self._on_close = on_close
+        self._on_message = on_message
         self._numbers = itertools.count(1)
         self._slots: dict[int, _Slot] = {}
         self._out: deque[bytes] = deque()
@@ -114,6 +120,14 @@ class Connection:
     def send_named(self, name: str, term: Term) -> None:
         """``{name, Peer} ! term``. Raises NotSent, EncodeError."""
         self._queue(self._envelope.send_named(name, term), "send")
+
+    def send(self, to: Pid, term: Term) -> None:
+        """``To ! term``. Raises NotSent, EncodeError."""
+        self._queue(self._envelope.send(to, term), "send")
+
+    def send_control(self, message: Term, payload: Term = None) -> None:
+        """Any control message, with its payload where it has one. Raises NotSent, EncodeError."""
+        self._queue(control.write(message, payload), "send")
 
     def close(self) -> None:
         """End the connection. Callers that still wait get ConnectionLost; ``on_close`` is not called."""
@@ -243,6 +257,8 @@ class Connection:
                             slot.parker.unpark()
                     elif type(event) is IoRequest:
                         self._later(self._envelope.io_reply(event))
+                    elif type(event) is Other and event is not SPAWNED and self._on_message is not None:
+                        self._on_message(event.control, event.message)
                 data = recv(_RECEIVE)
                 if not data:
                     cause = "closed by the node"

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from harness.dist import epmd
+from harness.dist.calls import Envelope
 from harness.dist.connection import Connection
-from harness.dist.control import Envelope
 from harness.dist.handshake import Established, Identity, Initiator
 from harness.dist.runtime import THREADS, Runtime, Stream
 from harness.errors import DecodeError, HarnessError, NoSuchNode, NotSent, UsageError

@@ -1,6 +1,6 @@
 """How the socket shell waits and writes: threads here, greenlets elsewhere, one connection code over both.
 
-A runtime is five small operations. `connection.Connection` uses nothing else that can block, so a Locust worker
+A runtime is a handful of small operations. `connection.Connection` uses nothing else that can block, so a Locust worker
 may hand it greenlets while the orchestrator stays with ordinary threads.
 """
 
@@ -31,6 +31,18 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+class Listener(Protocol):
+    port: int
+
+    def accept(self) -> Stream:
+        """The next connection (TCP_NODELAY, no timeout). Raises OSError once closed."""
+        ...
+
+    def close(self) -> None:
+        """From anywhere, any number of times; wakes an `accept` that waits."""
+        ...
+
+
 class Parker(Protocol):
     """One permit: `unpark` gives it, `park` waits for it and takes it. Given before the park, it is kept."""
 
@@ -52,6 +64,10 @@ class Lock(Protocol):
 class Runtime(Protocol):
     def dial(self, host: str, port: int, timeout: float) -> Stream:
         """A connected stream with TCP_NODELAY and the timeout `timeout`, or OSError."""
+        ...
+
+    def listen(self, host: str, port: int) -> Listener:
+        """Listen at an address of this machine, IPv4 or IPv6; port 0: any free one. Raises OSError."""
         ...
 
     def spawn(self, fn: Callable[[], None], name: str) -> None:
@@ -88,6 +104,28 @@ class _SocketStream:
         self._socket.close()
 
 
+class _SocketListener:
+    def __init__(self, sock: socket.socket) -> None:
+        self.port: int = sock.getsockname()[1]
+        self._socket = sock
+
+    def accept(self) -> Stream:
+        sock, _ = self._socket.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _SocketStream(sock)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes an accept()
+        self._socket.close()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at `host`, of the family its address has."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    return socket.create_server((host, port), family=family, backlog=128)
+
+
 class _LockParker:
     """A bare lock, held while nobody has unparked: a tenth of the cost of an Event."""
 
@@ -114,6 +152,9 @@ class ThreadRuntime:
         sock = socket.create_connection((host, port), timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _SocketStream(sock)
+
+    def listen(self, host: str, port: int) -> Listener:
+        return _SocketListener(listening(host, port))
 
     def spawn(self, fn: Callable[[], None], name: str) -> None:
         threading.Thread(target=fn, name=name, daemon=True).start()

@@ -15,7 +15,7 @@ from gevent.hub import get_hub
 from gevent.lock import BoundedSemaphore
 from greenlet import getcurrent
 
-from harness.dist.runtime import Lock, Parker, Stream
+from harness.dist.runtime import Listener, Lock, Parker, Stream, listening
 
 
 class _GreenletParker:
@@ -66,6 +66,21 @@ class _GreenletParker:
             waiter()
 
 
+class _Listener:
+    def __init__(self, sock: socket.socket) -> None:
+        self.port: int = sock.getsockname()[1]
+        self._socket = gevent.socket.socket(fileno=sock.detach())
+
+    def accept(self) -> Stream:
+        sock, _ = self._socket.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream: Stream = sock
+        return stream
+
+    def close(self) -> None:
+        self._socket.close()  # gevent wakes an accept()
+
+
 class GreenletRuntime:
     """See harness.dist.runtime.Runtime."""
 
@@ -74,6 +89,9 @@ class GreenletRuntime:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream: Stream = sock
         return stream
+
+    def listen(self, host: str, port: int) -> Listener:
+        return _Listener(listening(host, port))
 
     def spawn(self, fn: Callable[[], None], name: str) -> None:
         gevent.spawn(fn)

@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeLink, FakePeer
 
 from harness.dist import Connection, connect
-from harness.dist.control import Envelope, Event
+from harness.dist.calls import Envelope, Event
 from harness.errors import (
     CallTimeout,
     ConnectionLost,

@@ -1,4 +1,4 @@
-"""What is written and recognised on an established connection."""
+"""What calls write, and how their answers are recognised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.control import Down, Envelope, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.calls import Down, Envelope, IoRequest, Other, Reply, SpawnFailed
 from harness.errors import DecodeError
 from harness.etf import Atom, Pid, Reference, decode, encode
 
