@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -154,35 +154,41 @@ def read_segment(path: Path, dtype: np.dtype[Any] = RECORD) -> npt.NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(whole,)))
 
 
-_CHUNK: Final = 1 << 16  # records looked at together, so that all their columns are read while they are in cache
-_STARTED: Final = ("op", "target", "process", "id", "key", "intended", "time")
-_ENDED: Final = ("type", "reason", "id", "time", "value")
+_CHUNK: Final = 1 << 14  # records looked at together: 1 MB, so that all their columns are read while in cache
+_STARTED: Final = ("id", "op", "target", "process", "key", "intended", "time")
+_ENDED: Final = ("id", "type", "reason", "time", "value")
+
+_Table = dict[str, npt.NDArray[Any]]  # columns of the same length
 
 
 def merge_operations(directory: Path) -> Operations:
-    """Read every ``*.seg`` of load processes in a history folder and join invocations with completions.
+    """Read every ``*.seg`` of load processes in a history folder and join invocations with completions, by id.
 
     A record whose word is not in the sidecar was never sent (words are written first), so it is left out.
     """
     operations: dict[Operation, int] = {}
     targets: dict[str, int] = {}
     reasons: dict[str, int] = {"": 0}
-    starts, ends = _Columns(_STARTED), _Columns(_ENDED)
+    tables: list[_Table] = [_joined(_Columns(_STARTED).whole(), _Columns(_ENDED).whole())]
     for path in sorted(directory.glob("ops-*.seg")):
         records = read_segment(path)
         words = read_words(path.with_suffix(".words"))
         ops, asked, causes = (np.full(len(words), -1, dtype=np.int32) for _ in range(3))
+        starts, ends = _Columns(_STARTED), _Columns(_ENDED)
         for at in range(0, len(records), _CHUNK):
             chunk = records[at : at + _CHUNK]
             known = (chunk["op"] < len(words)) & (chunk["target"] < len(words))
             invocations = chunk["type"] == INVOKE
             began, ended = chunk[known & invocations], chunk[known & ~invocations]
+            cause = np.where(ended["reason"] < len(words), ended["reason"], 0)
             _learn(began["op"], words, ops, operations)
             _learn(began["target"], words, asked, targets)
-            _learn(np.where(ended["reason"] < len(words), ended["reason"], 0), words, causes, reasons)
+            _learn(cause, words, causes, reasons)
             starts.add(began, op=ops[began["op"]], target=asked[began["target"]])
-            ends.add(ended, reason=causes[np.where(ended["reason"] < len(words), ended["reason"], 0)])
-    return _joined(tuple(operations), tuple(targets), tuple(reasons), starts.joined(), ends.joined())
+            ends.add(ended, reason=causes[cause])
+        tables.append(_joined(starts.whole(), ends.whole()))
+    whole = {name: np.concatenate([table.pop(name) for table in tables]) for name in tuple(tables[0])}
+    return Operations(tuple(operations), tuple(targets), tuple(reasons), **_by_id(whole))
 
 
 class _Columns:
@@ -195,61 +201,61 @@ class _Columns:
         for name, parts in self._parts.items():
             parts.append(mapped[name] if name in mapped else records[name].copy())
 
-    def joined(self) -> dict[str, npt.NDArray[Any]]:
-        """One array per column, sorted by id; the parts are let go."""
-        order: npt.NDArray[np.intp] | None = None
-        columns: dict[str, npt.NDArray[Any]] = {}
-        for name in sorted(self._parts, key=lambda name: name != "id"):
-            parts = self._parts.pop(name)
-            column = np.concatenate(parts) if parts else np.empty(0, dtype=RECORD[name])
-            parts.clear()
-            if name == "id" and len(column) and not bool(np.all(column[:-1] <= column[1:])):
-                order = np.argsort(column, kind="stable")
-            columns[name] = column if order is None else column[order]
-        return columns
+    def whole(self) -> _Table:
+        """One array per column; the parts are let go."""
+        return {
+            name: np.concatenate(parts) if (parts := self._parts.pop(name)) else np.empty(0, dtype=RECORD[name])
+            for name in tuple(self._parts)
+        }
 
 
 def _learn(
     numbers: npt.NDArray[Any], words: Sequence[Operation | str], mapping: npt.NDArray[np.int32], table: dict[Any, int]
 ) -> None:
     """Give the words behind these sidecar numbers their number in the whole history."""
-    for number in np.unique(numbers):
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
         if mapping[number] < 0:
             mapping[number] = table.setdefault(words[number], len(table))
 
 
-def _joined(
-    operations: tuple[Operation, ...],
-    targets: tuple[str, ...],
-    reasons: tuple[str, ...],
-    starts: Mapping[str, npt.NDArray[Any]],
-    ends: Mapping[str, npt.NDArray[Any]],
-) -> Operations:
-    at = np.searchsorted(ends["id"], starts["id"])
-    found = at < len(ends["id"])
-    found[found] = ends["id"][at[found]] == starts["id"][found]
-    at = at[found]
-    columns: dict[str, npt.NDArray[Any]] = {
-        "reason": np.zeros(len(found), dtype=np.int32),
-        "outcome": np.full(len(found), UNKNOWN, dtype=np.uint8),
-        "end": np.full(len(found), -1, dtype=np.int64),
-        "value": np.full(len(found), -1, dtype=np.int64),
+def _joined(starts: _Table, ends: _Table) -> _Table:
+    """The operations of one segment. What has no completion is unknown."""
+    starts = _by_id(starts)
+    ids = starts["id"]
+    count = len(ids)
+    if count and int(ids[-1]) - int(ids[0]) == count - 1:  # a process numbers without gaps: the id tells the row
+        row = ends["id"] - ids[0]  # of an id below the first: wraps round to a huge one
+        found = row < count
+    else:
+        row = np.searchsorted(ids, ends["id"])
+        found = row < count
+        found[found] = ids[row[found]] == ends["id"][found]
+    if not bool(found.all()):
+        row, ends = row[found], {name: column[found] for name, column in ends.items()}
+    table: _Table = {
+        "op": starts["op"].astype(np.int32, copy=False),
+        "target": starts["target"].astype(np.int32, copy=False),
+        "process": starts["process"],
+        "id": ids,
+        "key": starts["key"],
+        "intended": starts["intended"],
+        "start": starts["time"],
+        "reason": np.zeros(count, dtype=np.int32),
+        "outcome": np.full(count, UNKNOWN, dtype=np.uint8),
+        "end": np.full(count, -1, dtype=np.int64),
+        "value": np.full(count, -1, dtype=np.int64),
     }
     for name, source in (("reason", "reason"), ("outcome", "type"), ("end", "time"), ("value", "value")):
-        columns[name][found] = ends[source][at]
-    return Operations(
-        operations=operations,
-        targets=targets,
-        reasons=reasons,
-        op=starts["op"].astype(np.int32, copy=False),
-        target=starts["target"].astype(np.int32, copy=False),
-        process=starts["process"],
-        id=starts["id"],
-        key=starts["key"],
-        intended=starts["intended"],
-        start=starts["time"],
-        **columns,
-    )
+        table[name][row] = ends[source]
+    return table
+
+
+def _by_id(table: _Table) -> _Table:
+    ids = table["id"]
+    if bool(np.all(ids[:-1] <= ids[1:])):
+        return table
+    order = np.argsort(ids, kind="stable")
+    return {name: column[order] for name, column in table.items()}
 
 
 def read_lag(directory: Path) -> LagSamples:
