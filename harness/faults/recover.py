@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from harness.cluster.copies import Ids, read_copy
 from harness.errors import HarnessError
 from harness.etf import Atom, Term
-from harness.faults.copies import Ids, missing, read_copies
 from harness.faults.fault import Evidence, Situation, on_each, until
 from harness.faults.islands import Decision, decide
 from harness.scenario import schema
@@ -120,7 +120,7 @@ class Recover:
         for name in losers:
             for table in self._tables(name):
                 try:
-                    ids = read_copies(self._nodes, table, [name])[name]
+                    ids = self._copy(table, name)
                 except HarnessError as error:
                     self._told.setdefault("not_listed", []).append([name, table, str(error)])
                 else:
@@ -128,10 +128,16 @@ class Recover:
         return held
 
     def _discard(self, table: str, before: Ids) -> dict[str, Any]:
-        copies = read_copies(self._nodes, table, self._holders(table)).values()
-        dropped = missing(before, np.unique(np.concatenate([*copies, before[:0]])))
+        copies = self._copies(table).values()
+        dropped = np.setdiff1d(before, np.concatenate([*copies, before[:0]]))
         self._situation.discarded(table, dropped)
         return {"count": len(dropped), "first": [int(id) for id in dropped[:_LISTED]]}
+
+    def _copy(self, table: str, name: str) -> Ids:
+        return read_copy(self._nodes[name], table, _RPC)
+
+    def _copies(self, table: str) -> dict[str, Ids]:
+        return on_each(self._holders(table), partial(self._copy, table))
 
     def _done(self, name: str, expected: str, function: str, *args: Term) -> None:
         """Call mnesia on a node; another answer than the expected one is an error."""
@@ -188,10 +194,9 @@ class Recover:
         found: dict[str, int] = {}
         for table in self._situation.plan.tables:
             holders = self._holders(table.name)
-            earlier = read_copies(self._nodes, table.name, holders)
-            later = read_copies(self._nodes, table.name, holders)
+            earlier, later = self._copies(table.name), self._copies(table.name)
             for a in holders:
                 for b in holders:
-                    if a != b and (lack := len(missing(earlier[a], later[b]))):
+                    if a != b and (lack := len(np.setdiff1d(earlier[a], later[b]))):
                         found[f"{table.name}: {a}>{b}"] = lack
         return found

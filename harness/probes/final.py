@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.cluster.cluster import Cluster
+from harness.cluster.copies import Ids, read_copy
 from harness.cluster.node import Node
 from harness.errors import HarnessError, RemoteError
-from harness.etf import Atom, Term
+from harness.etf import Atom
 from harness.history import FinalState, NodeView, ReplicaState
 from harness.probes.install import MODULE, ensure_started, on_each
 from harness.probes.steady import look
@@ -21,7 +19,6 @@ from harness.probes.view import View
 from harness.scenario.plan import ExpectedAnswer, Plan
 from harness.scenario.values import from_term, module_name, same_term, to_term
 
-Ids = npt.NDArray[np.uint64]
 _ANSWER = 5.0  # seconds for a small answer
 _BATCH = 30.0  # ... for one batch of ids, or the digest of a large table
 
@@ -91,23 +88,9 @@ def _read_copy(node: Node, view: View, table: str, *, ours: bool) -> ReplicaStat
         count=count,
         digest=digest.hex(),
         serves_reads=view.serves(table) and seen is not None and seen.readable == node.name,
-        ids=_read_ids(node, table) if ours else None,
+        ids=read_copy(node, table, _BATCH) if ours else None,
         updates=_read_updates(node, table) if ours else {},
     )
-
-
-def _read_ids(node: Node, table: str) -> Ids:
-    """Sorted operation ids of the node's own copy, each once."""
-    batches: list[Ids] = []
-    more: Term = Atom("start")
-    while more != "done":
-        answer = node.rpc(MODULE, "copy", [Atom(table), more], _BATCH)
-        match answer:
-            case (bytes(packed), more) if len(packed) % 8 == 0:
-                batches.append(np.frombuffer(packed, dtype=">u8").astype(np.uint64))
-            case _:
-                raise HarnessError("read copy", f"cannot be read: {answer!r:.80}", node=node.name)
-    return np.unique(np.concatenate(batches))
 
 
 def _read_updates(node: Node, table: str) -> dict[int, tuple[int, ...]]:

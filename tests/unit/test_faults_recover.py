@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
 import pytest
 
+from harness.cluster.copies import unpack
 from harness.errors import HarnessError
 from harness.etf import Atom
-from harness.faults.copies import missing, unpack
 from harness.faults.islands import Decision, decide
 
 ALL = {"n1", "n2", "n3"}
@@ -72,8 +71,3 @@ def test_ids_are_unpacked() -> None:
 def test_other_answers_are_one_error(answer: object) -> None:
     with pytest.raises(HarnessError, match="n1: read copy"):
         unpack(answer, "n1")
-
-
-def test_missing_ids() -> None:
-    earlier, later = np.array([1, 2, 3], dtype=np.uint64), np.array([2, 9], dtype=np.uint64)
-    assert missing(earlier, later).tolist() == [1, 3]
