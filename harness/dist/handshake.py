@@ -10,7 +10,7 @@
     r challenge digest       ->
                              <-     a digest
 
-Every message has a 2-byte length before it. Challenges are arguments: whoever owns a random source passes them in.
+Every message has a 2-byte length before it, inside TLS a 4-byte one. Challenges are arguments: whoever owns a random source passes them in.
 """
 
 from __future__ import annotations
@@ -68,12 +68,16 @@ HIDDEN = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One side: node name, cookie, creation (distinguishes incarnations of a name; 32 bits, above 3), flags."""
+    """One side: node name, cookie, creation (distinguishes incarnations of a name; 32 bits, above 3), flags.
+
+    ``header``: bytes of the length before a handshake message, 2, or 4 inside TLS.
+    """
 
     name: str
     cookie: str
     creation: int
     flags: int = HIDDEN
+    header: int = 2
     cookie_bytes: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +112,10 @@ def digest(cookie: bytes, challenge: int) -> bytes:
     return hashlib.md5(cookie + str(challenge).encode(), usedforsecurity=False).digest()
 
 
+_LONGEST = 0xFFFF
+_ALERT = b"\x15\x03"  # how a TLS alert begins: no handshake message is 5,379 bytes long
+
+
 class _State(Enum):
     NAME = "name"
     STATUS = "status"
@@ -133,12 +141,18 @@ class _Handshake(ABC):
         self._data += data
         events: list[Event] = []
         while self._state is not _State.DONE:
-            if len(self._data) < 2:
+            header = self.local.header
+            if len(self._data) < header:
                 break
-            end = 2 + int.from_bytes(self._data[:2], "big")
+            if self._data[:2] == _ALERT and header == 2:
+                remedy = "connect with tls: a context with the cluster's authority and a certificate of one's own"
+                raise self._refused("tls", "the node speaks TLS", remedy)
+            end = header + int.from_bytes(self._data[:header], "big")
+            if end > header + _LONGEST:
+                raise self._broken(self._data)
             if len(self._data) < end:
                 break
-            message, self._data = self._data[2:end], self._data[end:]
+            message, self._data = self._data[header:end], self._data[end:]
             try:
                 events += self._message(message)
             except (struct.error, IndexError, UnicodeDecodeError):
@@ -151,7 +165,7 @@ class _Handshake(ABC):
 
     def _send(self, *parts: bytes) -> Send:
         message = b"".join(parts)
-        return Send(len(message).to_bytes(2, "big") + message)
+        return Send(len(message).to_bytes(self.local.header, "big") + message)
 
     def _established(self) -> Established:
         self._state = _State.DONE
