@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.dist.control import PASS_THROUGH
+from harness.dist.control import PASS_THROUGH, Control, Unknown, typed
 from harness.dist.framing import frame
 from harness.errors import DecodeError
 from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode, encode_atom
@@ -62,11 +62,11 @@ class IoRequest:
 class Other:
     """Any other control message; `message` is None where it carries none."""
 
-    control: tuple[Term, ...]
+    control: Control
     message: Term
 
 
-SPAWNED = Other((_SPAWN_REPLY,), None)  # a process was spawned: nobody waits for that
+SPAWNED = Other(Unknown((_SPAWN_REPLY,)), None)  # a process was spawned: nobody waits for that
 _DOWN_HEAD = b"p\x83h\4a\x1cX"  # up to the tag of their pid
 
 Event = Reply | Down | SpawnFailed | IoRequest | Other
@@ -217,7 +217,7 @@ class Envelope:
                 return Reply(number, packet, at + 8)
             case (2 | 22, _, self.pid, *_), ("io_request", Pid() as sender, reply_as, request):
                 return IoRequest(sender, reply_as, request)
-        return Other(control, message)
+        return Other(*typed(control, carries, message))
 
     def _learn_down(self, packet: bytes, end: int) -> None:
         """``{28, their pid, our pid, reference}``: the part from the second pid to the number, and where it is."""

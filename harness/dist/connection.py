@@ -11,8 +11,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from harness.dist import control
 from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.control import Control, write
 from harness.dist.framing import TICK, Deframer
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent, RemoteError
@@ -55,7 +55,7 @@ class Connection:
         ticktime: float,
         rest: bytes = b"",
         on_close: Callable[[HarnessError], None] | None = None,
-        on_message: Callable[[Term, Term], None] | None = None,
+        on_message: Callable[[Control, Term], None] | None = None,
     ) -> None:
         self.peer = peer
         self.otp_flags = flags
@@ -125,9 +125,9 @@ class Connection:
         """``To ! term``. Raises NotSent, EncodeError."""
         self._queue(self._envelope.send(to, term), "send")
 
-    def send_control(self, message: Term, payload: Term = None) -> None:
-        """Any control message, with its payload where it has one. Raises NotSent, EncodeError."""
-        self._queue(control.write(message, payload), "send")
+    def send_control(self, control: Control, message: Term = None) -> None:
+        """Any control message, with its message where it has one. Raises NotSent, EncodeError."""
+        self._queue(write(control, message), "send")
 
     def close(self) -> None:
         """End the connection. Callers that still wait get ConnectionLost; ``on_close`` is not called."""

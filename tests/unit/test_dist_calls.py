@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.dist.calls import Down, Envelope, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.control import Link, RegSend
 from harness.errors import DecodeError
 from harness.etf import Atom, Pid, Reference, decode, encode
 
@@ -120,9 +121,9 @@ def test_io_is_answered(envelope: Envelope, request_: Any, answer: Any) -> None:
 
 
 def test_anything_else_is_told_apart(envelope: Envelope) -> None:
-    assert envelope.receive(packet((1, THEM, envelope.pid))) == Other((1, THEM, envelope.pid), None)
+    assert envelope.receive(packet((1, THEM, envelope.pid))) == Other(Link(THEM, envelope.pid), None)
     sent = envelope.receive(packet((6, THEM, Atom(""), Atom("net_kernel")), 5))
-    assert sent == Other((6, THEM, Atom(""), Atom("net_kernel")), 5)
+    assert sent == Other(RegSend(THEM, Atom("net_kernel")), 5)
 
 
 @pytest.mark.parametrize(
