@@ -10,7 +10,8 @@
     r challenge digest       ->
                              <-     a digest
 
-Every message has a 2-byte length before it, inside TLS a 4-byte one. Challenges are arguments: whoever owns a random source passes them in.
+Every message has a 2-byte length before it, inside TLS a 4-byte one. Challenges are arguments: whoever owns a random
+source passes them in.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from harness.dist.calls import Envelope
 from harness.dist.connection import Connection
 from harness.dist.handshake import Established, Identity, Initiator
 from harness.dist.runtime import THREADS, Runtime, Stream
+from harness.dist.tls import HEADER, TlsFailed, secured
 from harness.errors import DecodeError, HarnessError, NoSuchNode, NotSent, UsageError
 
 
@@ -25,12 +27,14 @@ def connect(
     runtime: Runtime = THREADS,
     timeout: float = 5.0,
     ticktime: float = 60.0,
+    tls: ssl.SSLContext | None = None,
     on_close: Callable[[HarnessError], None] | None = None,
 ) -> Connection:
     """Connect as hidden node `local` to `peer` ("n1@n1"), dialling `host`:`port` (the name need not resolve).
 
     Without `port`, EPMD at `host`:`epmd_port` is asked. `timeout` (seconds) bounds all of it; `ticktime` is the
-    peer's net_ticktime. `on_close` gets the reason once, in a thread of its own, unless `close` was called.
+    peer's net_ticktime. With `tls` the peer is a node of ``-proto_dist inet_tls`` (see `tls.Credentials`). `on_close`
+    gets the reason once, in a thread of its own, unless `close` was called.
 
     Raises NoSuchNode (EPMD does not know it), HandshakeRefused (with reason), NotSent (nobody there, or silent).
     """
@@ -41,9 +45,12 @@ def connect(
     if port is None:
         port = _ask_epmd(peer, host, epmd_port, runtime, deadline)
     # A creation per connection: answers to an earlier connection under this name are dropped by the peer.
-    identity = Identity(local, cookie, 4 + secrets.randbelow(2**32 - 4))
+    creation = 4 + secrets.randbelow(2**32 - 4)
+    identity = Identity(local, cookie, creation, header=2 if tls is None else HEADER)
     stream = _dial(peer, host, port, runtime, deadline)
     try:
+        if tls is not None:
+            stream = secured(stream, tls, peer, runtime, lambda: _left(deadline))
         done = _shake_hands(stream, Initiator(identity, peer, secrets.randbits(32)), deadline)
     except BaseException:
         stream.close()
@@ -101,6 +108,8 @@ def _shake_hands(stream: Stream, handshake: Initiator, deadline: float) -> Estab
                 if isinstance(event, Established):
                     return event
                 stream.sendall(event.data)
+    except TlsFailed as error:
+        raise error.refused(handshake.peer) from error
     except TimeoutError as error:
         remedy = "the node may be paused, overloaded or cut off"
         raise NotSent("handshake", "no answer in time", remedy, node=handshake.peer) from error
