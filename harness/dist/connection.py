@@ -129,6 +129,10 @@ class Connection:
         """Any control message, with its message where it has one. Raises NotSent, EncodeError."""
         self._queue(write(control, message), "send")
 
+    def post(self, control: Control, message: Term = None) -> None:
+        """As `send_control`, for those who read: never blocks, and does nothing once the connection is gone."""
+        self._later(write(control, message))
+
     def close(self) -> None:
         """End the connection. Callers that still wait get ConnectionLost; ``on_close`` is not called."""
         self._fail("closed by this side", told=False)
