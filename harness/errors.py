@@ -9,6 +9,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class HarnessError(Exception):
@@ -173,6 +174,14 @@ class CallTimeout(DistError):
     """No answer in time: the outcome is unknown, a blocked call may still take effect later."""
 
 
+class ReceiveTimeout(DistError):
+    """Nothing (that matches) arrived in a mailbox in time; what arrived stays there."""
+
+
+class MailboxClosed(DistError):
+    """The mailbox was closed, by its owner or by ``exit(Pid, kill)``, and is empty."""
+
+
 _shown = reprlib.Repr()  # a remote term may be megabytes, or too deep for repr()
 _shown.maxlevel, _shown.maxstring, _shown.maxother, _shown.maxtuple, _shown.maxlist = 8, 300, 300, 12, 12
 
@@ -184,3 +193,14 @@ class RemoteError(DistError):
         super().__init__(operation, f"{klass}: {_shown.repr(reason)}", node=node)
         self.klass = klass
         self.reason = reason
+
+    @property
+    def stacktrace(self) -> list[Any]:
+        """Where it was raised, innermost first: (module, function, arity or arguments, properties) each.
+
+        Erlang gives one with errors only (the reason is then a tuple of it and the stack trace); else it is empty.
+        """
+        match self.klass, self.reason:
+            case "error", (_, [*frames]):
+                return frames
+        return []
