@@ -48,6 +48,14 @@ class ErlangNode:
                 time.sleep(0.1)
 
 
+def evaluate(link: Connection, source: str, timeout: float = 60.0) -> Any:
+    """The value of Erlang expressions ("X = 1, X + 1."), evaluated on the node in a process of its own."""
+    _, tokens, _ = link.rpc("erl_scan", "string", [list(source.encode())])
+    _, expressions = link.rpc("erl_parse", "parse_exprs", [tokens])
+    _, value, _ = link.rpc("erl_eval", "exprs", [expressions, []], timeout)
+    return value
+
+
 StartErlang = Callable[..., ErlangNode]
 
 
@@ -55,6 +63,8 @@ StartErlang = Callable[..., ErlangNode]
 def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterator[StartErlang]:
     """``start(otp, *more_arguments)``: a node that answers; all of them live until the end of the context.
 
+    The host name ``harness`` is this machine's: a node that answers a connection of ours that is gone looks it up, and
+    its net_kernel does nothing else until it has an answer (8 s where nobody gives one).
     With `inet6` they speak distribution (and EPMD) over IPv6 and have no other address that anybody is told.
     """
     client = docker.from_env()
@@ -77,7 +87,7 @@ def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterato
             init=True,
             labels=LABELS,
             mem_limit="512m",
-            extra_hosts={f"t{other}": f"{prefix}{10 + other}" for other in range(1, 10)},
+            extra_hosts={f"t{other}": f"{prefix}{10 + other}" for other in range(1, 10)} | {"harness": f"{prefix}1"},
         )
         started.append(container)
         client.networks.get("bridge").disconnect(container)
