@@ -317,8 +317,9 @@ def console(run: str | None) -> None:
 @click.option(
     "--master", required=True, metavar="HOST[:PORT]", help="The Locust master of a run; port 5557 if not told."
 )
-def worker(master: str) -> int:
+@click.option("--tls", default="", metavar="FOLDER", help="ca.pem, cert.pem and key.pem for a cluster with TLS.")
+def worker(master: str, tls: str) -> int:
     """Drive load from this machine for a run elsewhere (its cookie in HARNESS_COOKIE)."""
     from harness.load.launch import run_worker
 
-    return run_worker(master)
+    return run_worker(master, tls=tls)

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.bus import Bus
 from harness.checkers import Verdict, check
+from harness.cluster.certificates import FOLDER as CERTIFICATES
 from harness.cluster.cluster import Cluster
 from harness.cluster.engine import Engine, find_engine
 from harness.cluster.sweep import remove_run
@@ -90,6 +91,14 @@ def _meant(error: Exception, rundir: RunDir) -> HarnessError:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return writing_failed(rundir.path, error)
     return error if isinstance(error, HarnessError) else InternalError(error)
+
+
+def _worker_command(master: str, cluster: Cluster) -> str:
+    """What to type elsewhere."""
+    command = f"harness worker --master {master}"
+    node = next(iter(cluster.nodes))
+    copy = f" --tls FOLDER (docker cp harness-{cluster.run_id}-{node}:{CERTIFICATES} FOLDER)"
+    return command + copy if cluster.tls else command
 
 
 class _Story:
@@ -184,6 +193,7 @@ class _Story:
             on_event=self.journal,
             remote_workers=self.options.remote_workers,
             bind=self.options.expose or "127.0.0.1",
+            tls=cluster.tls,
         )
         way_out.callback(load.stop, 1.0)  # stopped already, or the run is given up: calls in flight matter no more
         self._phase("ramping")
@@ -191,7 +201,7 @@ class _Story:
         if load.web_url:
             self.live.web(load.web_url)
         if self.options.remote_workers:
-            self.live.progress(f"waiting for {self.options.remote_workers} x harness worker --master {load.master}")
+            self.live.progress(f"waiting for {self.options.remote_workers} x {_worker_command(load.master, cluster)}")
         began = load.wait_full_load(REMOTE_WORKERS_TIMEOUT if self.options.remote_workers else LOCAL_WORKERS_TIMEOUT)
 
         self._phase("load")

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from harness.cluster.bases import Progress
+from harness.cluster.certificates import Authority
 from harness.cluster.container import start_helper, start_node
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
@@ -23,6 +24,7 @@ from harness.cluster.network import Network, create_network
 from harness.cluster.node import DIST_PORT, Node
 from harness.cluster.relay import relay_wanted, start_relay
 from harness.cluster.sweep import remove_run
+from harness.dist.tls import Credentials
 from harness.errors import EnvironmentProblem
 from harness.scenario.plan import Plan, PlannedNode
 
@@ -45,9 +47,11 @@ class Cluster:
 
     def __init__(
         self, engine: Engine, plan: Plan, run_id: str, cookie: str, network: Network, nodes: Mapping[str, Node],
+        tls: Credentials | None,
     ) -> None:  # fmt: skip
         self.run_id = run_id
         self.cookie = cookie
+        self.tls = tls  # our own, where the cluster's distribution is over TLS
         self.network_name = network.name
         self.subnet = str(network.subnet)
         self.gateway = network.gateway
@@ -83,19 +87,26 @@ class Cluster:
                 progress("publishing the nodes' ports through a relay")
                 dial = start_relay(engine, run_id, helper_image, network, addresses, expose)
             local = observer_name(plan, "ctl")
+            authority = Authority() if plan.tls else None
+            tls = authority.credentials(local.partition("@")[2]) if authority else None
+            context = tls.client_context() if tls else None
 
             def start_one(planned: PlannedNode) -> Node:
                 helper = start_helper(engine, run_id, planned, helper_image, network, addresses[planned.name], named)
-                container = start_node(engine, plan, run_id, planned, images[planned.name], helper.container_id, cookie)
+                named_in = (planned.node_name.partition("@")[2], planned.host, addresses[planned.name])
+                container = start_node(
+                    engine, plan, run_id, planned, images[planned.name], helper.container_id, cookie,
+                    authority.credentials(*named_in) if authority else None,
+                )  # fmt: skip
                 return Node(
                     engine, planned, image=images[planned.name], container_id=container, helper=helper,
                     address=addresses[planned.name], dial=dial[planned.name], cookie=cookie,
-                    local=local, ticktime=plan.kernel.net_ticktime,
+                    local=local, ticktime=plan.kernel.net_ticktime, tls=context,
                 )  # fmt: skip
 
             started = _each(pool, start_one, plan.nodes)
             nodes = {node.name: node for node in started}
-            cluster = cls(engine, plan, run_id, cookie, network, nodes)
+            cluster = cls(engine, plan, run_id, cookie, network, nodes, tls)
             progress(f"{len(nodes)} nodes started on {network.name} ({network.subnet})")
             cluster.otp = form(engine, plan, cluster.nodes, partial(_each, pool), given_up, progress)
             progress(f"cluster ready after {time.monotonic() - began:.1f} s")

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 import requests
 from docker.errors import DockerException, NotFound
 
+from harness.cluster.certificates import deliver
 from harness.cluster.engine import Engine, engine_failed
 from harness.cluster.environment import node_binds, node_command, node_environment
 from harness.cluster.labels import labels
 from harness.cluster.netns import Netns
 from harness.cluster.network import Network, attached
 from harness.cluster.node import DIST_PORT
+from harness.dist.tls import Credentials
 from harness.errors import ImageMissing
 from harness.scenario.plan import Plan, PlannedNode
 
@@ -50,9 +52,13 @@ def start_helper(
 
 
 def start_node(
-    engine: Engine, plan: Plan, run_id: str, node: PlannedNode, image: str, helper_id: str, cookie: str
-) -> str:
-    """The node's container, in the helper's network namespace; its id. No capability is added."""
+    engine: Engine, plan: Plan, run_id: str, node: PlannedNode, image: str, helper_id: str, cookie: str,
+    credentials: Credentials | None,
+) -> str:  # fmt: skip
+    """The node's container, in the helper's network namespace; its id. No capability is added.
+
+    ``credentials``: for distribution over TLS.
+    """
     api = engine.client.api
     binds, volumes = node_binds(plan, node, run_id)
     try:
@@ -70,6 +76,8 @@ def start_node(
                 restart_policy=_NO_RESTART,
             ),
         )  # fmt: skip
+        if credentials is not None:
+            deliver(engine, created["Id"], credentials, node.name)
         api.start(created["Id"])
     except NotFound as error:
         raise ImageMissing(f"image {image}", "it is not here any more", "run again", node=node.name) from error

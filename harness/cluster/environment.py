@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.cluster.certificates import FLAGS
 from harness.scenario.plan import Plan, PlannedNode, PlannedTable
 
 _FOREIGN_PORTS = 9  # beside the first: a console or an eval in the container may be a node as well
@@ -38,7 +39,7 @@ def node_environment(plan: Plan, node: PlannedNode, cookie: str, port: int) -> d
 
 
 def zflags(plan: Plan, node: PlannedNode, port: int) -> str:
-    """Kernel parameters that the node does not take from NODE_* variables."""
+    """Kernel parameters that the node does not take from NODE_* variables, and TLS."""
     kernel = plan.kernel
     parameters: dict[str, object] = {}
     if node.image:
@@ -51,7 +52,8 @@ def zflags(plan: Plan, node: PlannedNode, port: int) -> str:
         }
     if kernel.net_setuptime is not None:
         parameters["net_setuptime"] = kernel.net_setuptime
-    return " ".join(f"-kernel {name} {value}" for name, value in parameters.items())
+    words = [f"-kernel {name} {value}" for name, value in parameters.items()]
+    return " ".join([*words, FLAGS] if plan.tls else words)
 
 
 def filled(text: str, node: PlannedNode, cookie: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Node:
 
     def __init__(
         self, engine: Engine, planned: PlannedNode, *, image: str, container_id: str, helper: Netns, address: str,
-        dial: tuple[str, int], cookie: str, local: str, ticktime: float,
+        dial: tuple[str, int], cookie: str, local: str, ticktime: float, tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         self.name = planned.name
         self.node_name = planned.node_name
@@ -52,6 +53,7 @@ class Node:
         self._cookie = cookie
         self._local = local
         self._ticktime = ticktime
+        self._tls = tls
         self._connecting = threading.Lock()
         self._connection: Connection | None = None
 
@@ -78,7 +80,7 @@ class Node:
                 host, port = self.dial
                 self._connection = connect(
                     self.node_name, host=host, port=port, local=self._local, cookie=self._cookie,
-                    timeout=timeout, ticktime=self._ticktime,
+                    timeout=timeout, ticktime=self._ticktime, tls=self._tls,
                 )  # fmt: skip
             return self._connection
 

@@ -8,10 +8,11 @@ other's.
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ class Credentials:
         except (OSError, UnicodeDecodeError) as error:
             remedy = "name a folder with ca.pem, cert.pem and key.pem"
             raise UsageError("tls", f"{folder}: {error}", remedy) from error
+
+    @classmethod
+    def given(cls, text: str) -> Credentials:
+        """From an environment variable: what `told` made, or the name of a folder. Raises UsageError."""
+        return cls(**json.loads(text)) if text.startswith("{") else cls.read(text)
+
+    def told(self) -> str:
+        """For an environment variable, where no file is to hold the key."""
+        return json.dumps(asdict(self))
 
     def client_context(self, *, check_name: bool = True) -> ssl.SSLContext:
         """For dialling. ``check_name``: the host part of the node's name must be in its certificate."""

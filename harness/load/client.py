@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Link:
         cookie: str,
         runtime: Runtime,
         ticktime: float,
+        tls: ssl.SSLContext | None = None,
         before_write: Callable[[], None] | None = None,
     ) -> None:
         self.target = target
@@ -60,6 +62,7 @@ class Link:
         self._cookie = cookie
         self._runtime = runtime
         self._ticktime = ticktime
+        self._tls = tls
         self._before_write = before_write
         self._connection: Connection | None = None
         self._lost = runtime.parker()
@@ -118,6 +121,7 @@ class Link:
             cookie=self._cookie,
             runtime=self._runtime,
             ticktime=self._ticktime,
+            tls=self._tls,
             on_close=self._on_close,
         )
 

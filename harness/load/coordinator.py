@@ -103,6 +103,7 @@ class Coordinator:
             "targets": targets,
             "seed": self._job["seed"],
             "ticktime": self._job["ticktime"],
+            "tls": self._job["tls"],
             "segment": str(self._history(f"ops-{peer.name}.seg")) if local else None,
             "first_user": (index - 1) * -(-self.load.users // self.expected),
         }

@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from harness.dist.tls import Credentials
 from harness.errors import DiskFull, HarnessError, LoadFailed, UsageError
 from harness.history import Mark
 from harness.load.channel import Channel
@@ -64,11 +65,13 @@ class LoadRun:
         remote_targets: Sequence[Target] = (),
         bind: str = "127.0.0.1",
         port: int = 0,
+        tls: Credentials | None = None,
     ) -> None:
         self.web_url: str | None = None
         self.master: str = ""  # HOST:PORT that workers join
         self._plan = plan
         self._cookie = cookie
+        self._tls = tls
         self._rundir = rundir
         self._web = web
         self._on_snapshot = on_snapshot
@@ -81,6 +84,7 @@ class LoadRun:
             "remote_targets": [_endpoint(target) for target in remote_targets or targets],
             "seed": plan.seed,
             "ticktime": plan.kernel.net_ticktime,
+            "tls": plan.tls,
             "workers": plan.load.workers,
             "remote_workers": remote_workers,
             "history": str(rundir.history.resolve()),
@@ -139,6 +143,7 @@ class LoadRun:
         host = "127.0.0.1" if self._bind in ("0.0.0.0", "*") else self._bind
         options = ["--worker", f"--master-host={host}", f"--master-port={port}"]
         extra = {WORKER_INDEX: str(index), "HARNESS_COOKIE": self._cookie}
+        extra |= {"HARNESS_TLS": self._tls.told()} if self._tls else {}
         self._spawn(f"w{index}", options, theirs, LIFELINE_FD, extra)
 
     def _spawn(
@@ -285,17 +290,20 @@ class LoadRun:
             self._changed.notify_all()
 
 
-def run_worker(master: str, cookie: str = "") -> int:
+def run_worker(master: str, cookie: str = "", tls: str = "") -> int:
     """Be a Locust worker of a run elsewhere, until its master ends it; returns the exit code.
 
     ``master`` is HOST:PORT as the run printed it, or HOST where the run has Locust's own port. Operations, targets,
-    seeds and a locustfile come from the master; the cookie from here or the environment (HARNESS_COOKIE). History is
-    sent to the master every second. Raises UsageError.
+    seeds and a locustfile come from the master; the cookie from here or the environment (HARNESS_COOKIE), and so the
+    folder of certificates for a cluster with TLS (HARNESS_TLS). History is sent to the master every second. Raises
+    UsageError.
     """
     host, port = master_address(master)
     environment = child_environment()
     if cookie:
         environment["HARNESS_COOKIE"] = cookie
+    if folder := tls or environment.get("HARNESS_TLS", ""):
+        environment["HARNESS_TLS"] = Credentials.given(folder).told()  # a mistake is told here, not in Locust's log
     command = [sys.executable, "-m", "locust", "-f", "-", "--worker", f"--master-host={host}", f"--master-port={port}"]
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:  # locustfiles, the segment until it is sent
         return subprocess.call(command, env=environment | {"TMPDIR": folder})

@@ -17,6 +17,7 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_time
 
+from harness.dist.tls import Credentials
 from harness.histogram import bounds_of
 from harness.history import OK, OUTCOMES
 from harness.load.channel import Channel
@@ -155,7 +156,8 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
 def _be_worker(environment: Any, runner: WorkerRunner) -> None:
     index = int(os.environ.get(WORKER_INDEX, "0"))
     cookie = os.environ.get("HARNESS_COOKIE", "")
-    worker = Worker(runner.send_message, GREENLETS, cookie, index)
+    tls = os.environ.get("HARNESS_TLS", "")
+    worker = Worker(runner.send_message, GREENLETS, cookie, index, Credentials.given(tls) if tls else None)
     environment.harness = worker
 
     def stop_users(timeout: float) -> None:

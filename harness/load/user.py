@@ -26,6 +26,7 @@ from typing import Any, Final
 from locust import User
 from locust.exception import RescheduleTask, StopTest
 
+from harness.dist.tls import Credentials
 from harness.errors import HarnessError
 from harness.etf import Atom, Term
 from harness.history import OK, OUTCOMES, Operation
@@ -172,7 +173,8 @@ class ErlangUser(User):
     ``host``: ``NODE``, ``NODE/ADDRESS`` or ``NODE/ADDRESS:PORT`` (also ``locust --host``), where NODE is the name the
     node itself goes by (``n1@127.0.0.1``) and ADDRESS where it is reached if not under that name; without PORT the
     EPMD there is asked. ``cookie``: empty takes HARNESS_COOKIE from the environment. ``timeout`` (s): after it the
-    outcome of an operation is unknown. ``ticktime`` (s): the node's net_ticktime.
+    outcome of an operation is unknown. ``ticktime`` (s): the node's net_ticktime. ``tls``: for nodes whose distribution
+    is over TLS a folder with ca.pem, cert.pem and key.pem; empty takes HARNESS_TLS.
     """
 
     abstract = True
@@ -180,6 +182,7 @@ class ErlangUser(User):
     cookie: str = ""
     timeout: float = 5.0
     ticktime: float = 60.0
+    tls: str = ""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -203,12 +206,14 @@ def _plain_session(user: ErlangUser) -> Session:
     link = plain["links"].get((host, cookie))
     if link is None:
         worker = getattr(environment.runner, "worker_index", -1) + 1
+        tls = user.tls or os.environ.get("HARNESS_TLS", "")
         link = plain["links"][host, cookie] = Link(
             _endpoint(host),
             local=f"harness-locust{worker or ''}@{socket.gethostname().partition('.')[0]}",
             cookie=cookie,
             runtime=GREENLETS,
             ticktime=user.ticktime,
+            tls=Credentials.given(tls).client_context() if tls else None,
         )
         try:
             link.opened(_OPEN_WITHIN)

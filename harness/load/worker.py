@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.dist import Runtime
+from harness.dist.tls import Credentials
 from harness.errors import HarnessError
 from harness.load.client import Link, Recorder, Session
 from harness.load.driver import Driver
@@ -53,7 +54,9 @@ class Clock:
 class Worker:
     """One worker process. ``index`` 0: the master gives a number (a worker that joined from elsewhere)."""
 
-    def __init__(self, send: Send, runtime: Runtime, cookie: str, index: int = 0) -> None:
+    def __init__(
+        self, send: Send, runtime: Runtime, cookie: str, index: int = 0, credentials: Credentials | None = None
+    ) -> None:
         self.name = ""
         self.driver: Driver | None = None
         self.stats = Stats()
@@ -64,6 +67,7 @@ class Worker:
         self._send = send
         self._runtime = runtime
         self._cookie = cookie
+        self._credentials = credentials
         self._index = index
         self._links: list[Link] = []
         self._recorder: Recorder | None = None
@@ -88,6 +92,11 @@ class Worker:
         except OSError as error:
             self._send("harness_ready", {"problems": [f"{self.name}: history cannot be written: {error.strerror}"]})
             return
+        if data["tls"] and self._credentials is None:
+            cause = "the cluster's distribution is over TLS, and this worker has no certificate: --tls FOLDER"
+            self._send("harness_ready", {"problems": [f"{self.name}: {cause}"]})
+            return
+        tls = self._credentials.client_context() if data["tls"] and self._credentials else None
         targets = [Endpoint(**target) for target in data["targets"]]
         self._links = [
             Link(
@@ -96,6 +105,7 @@ class Worker:
                 cookie=self._cookie,
                 runtime=self._runtime,
                 ticktime=data["ticktime"],
+                tls=tls,
                 before_write=recorder.flush,
             )
             for target in targets

@@ -134,6 +134,7 @@ class Plan(Model):
     source: str = Field(default="", description="path of the scenario file")
     nodes: tuple[PlannedNode, ...]
     kernel: Kernel
+    tls: bool = False
     tables: tuple[PlannedTable, ...]
     observed_tables: tuple[str, ...] = ()
     mnesia: bool
@@ -187,6 +188,7 @@ def make_plan(scenario: Scenario, source: str | Path = "", seed: int | None = No
         source=str(source),
         nodes=nodes,
         kernel=cluster.kernel,
+        tls=cluster.tls,
         tables=_tables(cluster, names),
         observed_tables=cluster.mnesia.observe if cluster.mnesia else (),
         mnesia=cluster.mnesia is not None,

@@ -78,6 +78,7 @@ class Cluster(Model):
     image: OtpImage | str = OtpImage()
     cookie: SecretStr = SecretStr("")
     kernel: Kernel = Kernel()
+    tls: bool = Field(default=False, description="distribution over TLS, with certificates made for this run")
     mnesia: Mnesia | None = None
     node_name: str = "{node}@{host}"
     domain: str = Field(default="", description="appended to every host name; with a dot the nodes use long names")
