@@ -9,7 +9,6 @@ import io
 import tarfile
 
 import requests
-import trustme
 from docker.errors import DockerException
 
 from harness.cluster.engine import Engine, engine_failed
@@ -30,6 +29,8 @@ class Authority:
     """A certificate authority for as long as this object lives. Thread-safe."""
 
     def __init__(self) -> None:
+        import trustme  # a tenth of a second, and its cryptography's memory: for runs that need it only
+
         self._authority = trustme.CA(organization_name="harness", organization_unit_name="one run")
 
     def credentials(self, *hosts: str) -> Credentials:
