@@ -132,7 +132,11 @@ class Interrupted(KeyboardInterrupt):
 # --- terms and distribution ---------------------------------------------------------------------------------------
 
 
-class DecodeError(HarnessError):
+class TermError(HarnessError):
+    """Bytes and Python values that are no Erlang terms."""
+
+
+class DecodeError(TermError):
     """Bytes that are no term (or no message). ``offset`` into the input; ``tag`` is the byte met there or None."""
 
     def __init__(self, cause: str, offset: int = 0, tag: int | None = None) -> None:
@@ -142,7 +146,7 @@ class DecodeError(HarnessError):
         self.tag = tag
 
 
-class EncodeError(HarnessError):
+class EncodeError(TermError):
     """A Python value that has no Erlang counterpart."""
 
 
@@ -159,7 +163,9 @@ class NoSuchNode(NotSent):
 
 
 class HandshakeRefused(NotSent):
-    """The peer would not talk to us. ``reason``: ``cookie``, ``not_allowed``, ``alive``, ``nok``."""
+    """The peer would not talk to us. ``reason``: ``cookie``, ``flags``, ``not_allowed``, ``nok``, ``alive``, ``name``,
+    ``closed``, ``protocol``, and what begins with ``tls``.
+    """
 
     def __init__(self, operation: str, reason: str, cause: str = "", remedy: str = "", *, node: str = "") -> None:
         super().__init__(operation, cause or reason, remedy, node=node)

@@ -1,11 +1,15 @@
-"""Erlang terms as Python values and as bytes: the External Term Format."""
+"""Erlang terms as Python values and as bytes: the External Term Format. docs/etf.md tells what becomes what."""
 
 from __future__ import annotations
 
-from harness.errors import DecodeError, EncodeError
-from harness.etf.decode import DecodeOptions, binary_to_term, decode
-from harness.etf.encode import EncodeOptions, encode, encode_atom, term_to_binary
+from harness.errors import DecodeError, EncodeError, TermError
+from harness.etf import codec
+from harness.etf.core import COMPILED, decode, encode
+from harness.etf.encode import encode_atom
+from harness.etf.external import binary_to_term, term_to_binary
+from harness.etf.options import DEFAULT, DecodeOptions, EncodeOptions
 from harness.etf.terms import (
+    NIL,
     Atom,
     BitString,
     Export,
@@ -15,10 +19,16 @@ from harness.etf.terms import (
     Pid,
     Port,
     Reference,
+    StrictAtom,
     Term,
+    list_to_str,
+    list_to_unicode_str,
 )
 
 __all__ = [
+    "COMPILED",
+    "DEFAULT",
+    "NIL",
     "Atom",
     "BitString",
     "DecodeError",
@@ -32,10 +42,15 @@ __all__ = [
     "Pid",
     "Port",
     "Reference",
+    "StrictAtom",
     "Term",
+    "TermError",
     "binary_to_term",
+    "codec",
     "decode",
     "encode",
     "encode_atom",
+    "list_to_str",
+    "list_to_unicode_str",
     "term_to_binary",
 ]

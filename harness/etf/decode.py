@@ -8,16 +8,14 @@ before anything is built.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from harness.errors import DecodeError
-from harness.etf.leaves import LEAVES, UNSUPPORTED, UTF8_ATOMS, read_atom
-from harness.etf.terms import Atom, Fun, ImproperList, PairMap, Pid, Term
-
-VERSION = 131
-_COMPRESSED = 80
+from harness.etf.encode import encode
+from harness.etf.leaves import LEAVES, UNSUPPORTED, UTF8_ATOMS, Cache, atom_name, read_atom
+from harness.etf.looks import BYTE_STRINGS, reshaped
+from harness.etf.options import DEFAULT, DecodeOptions
+from harness.etf.terms import Fun, ImproperList, PairMap, Pid, Term, map_of
 
 _u16 = struct.Struct(">H").unpack_from
 _u32 = struct.Struct(">I").unpack_from
@@ -26,59 +24,18 @@ _f64 = struct.Struct(">d").unpack_from
 _fun_head = struct.Struct(">IB16sII").unpack_from
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeOptions:
-    """Limits for input from elsewhere: nesting depth; bytes of the encoded and of the decompressed term."""
+def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: Cache = None) -> tuple[Term, int]:
+    """The term without version byte at `pos`, and the position after it.
 
-    max_depth: int = 512
-    max_size: int = 1 << 28
-
-
-_DEFAULT = DecodeOptions()
-
-
-def binary_to_term(data: bytes | bytearray | memoryview, options: DecodeOptions | None = None) -> tuple[Term, bytes]:
-    """The term at the start of `data` (version byte, perhaps compressed) and the bytes after it.
-
-    Raises DecodeError (with offset and tag), and nothing else whatever the bytes are.
+    `cache`: the atoms that ATOM_CACHE_REF stands for, of the distribution header that the term came with. Raises
+    DecodeError, and nothing else whatever the bytes are.
     """
-    options = options or _DEFAULT
-    raw = data if type(data) is bytes else bytes(data)
-    if not raw:
-        raise DecodeError("empty input", 0)
-    if raw[0] != VERSION:
-        raise DecodeError("no version byte 131", 0, raw[0])
-    if len(raw) > 1 and raw[1] == _COMPRESSED:
-        return _inflate(raw, options)
-    term, end = decode(raw, 1, options)
-    return term, raw[end:]
-
-
-def _inflate(raw: bytes, options: DecodeOptions) -> tuple[Term, bytes]:
-    if len(raw) < 6:
-        raise DecodeError("truncated", len(raw), _COMPRESSED)
-    claimed: int = _u32(raw, 2)[0]
-    if claimed > options.max_size:
-        raise DecodeError(f"{claimed} bytes when decompressed, limit {options.max_size}", 2, _COMPRESSED)
-    inflater = zlib.decompressobj()
-    try:
-        plain = inflater.decompress(memoryview(raw)[6:], claimed + 1)
-    except zlib.error as error:
-        raise DecodeError(f"not zlib data ({error})", 6, _COMPRESSED) from None
-    if len(plain) != claimed or not inflater.eof:
-        raise DecodeError("decompressed size is not the claimed one", 2, _COMPRESSED)
-    term, end = decode(plain, 0, options)
-    if end != claimed:
-        raise DecodeError("bytes left after the compressed term", end, _COMPRESSED)
-    return term, inflater.unused_data
-
-
-def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tuple[Term, int]:
-    """The term without version byte at `pos`, and the position after it. Raises DecodeError."""
     size = len(data)
-    if size > options.max_size:
-        raise DecodeError(f"{size} bytes, limit {options.max_size}", pos)
+    if size - pos > options.max_size:
+        raise DecodeError(f"{size - pos} bytes, limit {options.max_size}", pos)
     max_depth = options.max_depth
+    room = options.max_containers
+    byte_string = BYTE_STRINGS[options.byte_string]
     atoms = UTF8_ATOMS
     stack: list[tuple[list[Term], int, _Build]] = []
     items: list[Term] = []
@@ -112,10 +69,16 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
                 elif tag == 106:  # NIL_EXT
                     append([])
                     pos += 1
+                    room -= 1
+                    if room < 0:
+                        raise _crowded(options, pos, tag)
                 elif tag == 107:  # STRING_EXT
                     start = pos + 3
                     pos = start + _u16(data, pos + 1)[0]
-                    append(list(data[start:pos]))
+                    append(byte_string(data[start:pos]))
+                    room -= 1
+                    if room < 0:
+                        raise _crowded(options, pos, tag)
                 elif tag == 70:  # NEW_FLOAT_EXT
                     number = _f64(data, pos + 1)[0]
                     if number - number:  # infinite, or not a number
@@ -128,6 +91,9 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
                         raise DecodeError(f"{count} elements claimed, {max(size - head, 0)} bytes left", pos, tag)
                     if len(stack) >= max_depth:
                         raise DecodeError(f"nested deeper than {max_depth}", pos, tag)
+                    room -= 1
+                    if room < 0:
+                        raise _crowded(options, pos, tag)
                     pos = head
                     stack.append((items, todo, build))
                     items, todo, build = [], count, nested
@@ -136,7 +102,9 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
                     leaf = LEAVES.get(tag)
                     if leaf is None:
                         raise DecodeError(UNSUPPORTED.get(tag, "unknown tag"), pos, tag)
-                    value, pos = leaf(data, pos)
+                    if tag == 111 and _u32(data, pos + 1)[0] > options.max_integer:
+                        raise DecodeError(f"integer of more than {options.max_integer} bytes", pos, tag)
+                    value, pos = leaf(data, pos, cache)
                     append(value)
             if not stack:
                 break
@@ -148,7 +116,11 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = _DEFAULT) -> tupl
         raise DecodeError("truncated", size, tag) from None
     if pos > size:
         raise DecodeError("truncated", size, tag)
-    return items[0], pos
+    return (items[0] if options.plain else reshaped(items[0], options)), pos
+
+
+def _crowded(options: DecodeOptions, pos: int, tag: int) -> DecodeError:
+    return DecodeError(f"more than {options.max_containers} lists, tuples and maps", pos, tag)
 
 
 # --- containers: (children, position of the first, what makes them one value) -----------------------------------------
@@ -181,18 +153,23 @@ def _build_list(items: list[Term]) -> Term:
 
 
 def _map(data: bytes, pos: int) -> tuple[int, int, _Build]:
-    return 2 * _u32(data, pos + 1)[0], pos + 5, _build_map
+    return 2 * _u32(data, pos + 1)[0], pos + 5, lambda items: build_map(items[::2], items[1::2], pos)
 
 
-def _build_map(items: list[Term]) -> Term:
-    keys, values = items[::2], items[1::2]
+def build_map(keys: list[Term], values: list[Term], pos: int) -> dict[Term, Term] | PairMap:
+    """The map whose tag is at `pos`. Raises DecodeError where two of the keys are one to Erlang."""
+    built = map_of(keys, values)
+    if type(built) is PairMap and _hashable(keys) and len(set(map(encode, keys))) < len(keys):
+        raise DecodeError("a key comes twice in a map", pos, 116)
+    return built
+
+
+def _hashable(keys: list[Term]) -> bool:
+    """Lists and maps as keys would be encoded again at each level of nesting: there the check costs too much."""
     try:
-        built = dict(zip(keys, values, strict=True))
-    except TypeError:  # a key that Python cannot hash
-        built = {}
-    if len(built) == len(keys):
-        return built
-    return PairMap(tuple(zip(keys, values, strict=True)))
+        return hash(tuple(keys)) is not None
+    except (TypeError, RecursionError):
+        return False
 
 
 def _new_fun(data: bytes, pos: int) -> tuple[int, int, _Build]:
@@ -200,10 +177,10 @@ def _new_fun(data: bytes, pos: int) -> tuple[int, int, _Build]:
 
     def build(items: list[Term]) -> Fun:
         module, old_index, old_uniq, pid = items[:4]
-        typed = type(module) is Atom and type(old_index) is int and type(old_uniq) is int and type(pid) is Pid
-        if not typed:
+        name = atom_name(module)
+        if name is None or type(old_index) is not int or type(old_uniq) is not int or type(pid) is not Pid:
             raise DecodeError("malformed fun", pos, 112)
-        return Fun(module, arity, uniq, index, old_index, old_uniq, pid, tuple(items[4:]))
+        return Fun(name, arity, uniq, index, old_index, old_uniq, pid, tuple(items[4:]))
 
     return 4 + free, pos + 30, build
 

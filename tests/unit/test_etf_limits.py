@@ -20,6 +20,7 @@ from harness.etf import (
     Pid,
     Reference,
     binary_to_term,
+    encode,
     term_to_binary,
 )
 
@@ -34,7 +35,8 @@ from harness.etf import (
         (b"\x83i\xff\xff\xff\xffa\1", "claimed"),
         (b"\x83t\x80\0\0\0j", "claimed"),
         (b"\x83m\xff\xff\xff\xffabc", "truncated"),
-        (b"\x83o\xff\xff\xff\xff\0abc", "truncated"),
+        (b"\x83o\0\0\xff\xff\0abc", "truncated"),
+        (b"\x83o\xff\xff\xff\xff\0abc", "integer of more than 8388608 bytes"),
         (b"\x83w\5abc", "truncated"),
         (b"\x83w\1\xff", "UTF-8"),
         (b"\x83v\x01\x00" + b"a" * 256, "255"),
@@ -131,12 +133,13 @@ def test_a_list_within_itself_is_refused() -> None:
 def test_subclasses_are_written_as_their_base() -> None:
     point = namedtuple("point", "x y")
     colour = enum.IntEnum("colour", {"RED": 7})
-    value = [point(1, 2), colour.RED, OrderedDict(a=1), enum.Enum("E", {"A": "a"}, type=str).A]
-    assert binary_to_term(term_to_binary(value))[0] == [(1, 2), 7, {b"a": 1}, b"a"]
+    value = [point(1, 2), colour.RED, OrderedDict({Atom("a"): 1}), enum.Enum("E", {"A": "a"}, type=str).A]
+    assert binary_to_term(term_to_binary(value))[0] == [(1, 2), 7, {Atom("a"): 1}, [97]]
 
 
 def test_python_values_as_documented() -> None:
-    assert term_to_binary("é") == b"\x83m\0\0\0\2\xc3\xa9"
+    assert encode("é") == b"m\0\0\0\2\xc3\xa9"
+    assert term_to_binary("é") == b"\x83k\0\1\xe9"
     assert term_to_binary([True, None]) == b"\x83l\0\0\0\2w\4truew\tundefinedj"
     assert term_to_binary([1, True]) == b"\x83l\0\0\0\2a\1w\4truej"
     assert term_to_binary(bytearray(b"x")) == term_to_binary(memoryview(b"x")) == term_to_binary(b"x")

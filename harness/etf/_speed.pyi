@@ -1,0 +1,6 @@
+from harness.etf.leaves import Cache
+from harness.etf.options import DecodeOptions, EncodeOptions
+from harness.etf.terms import Term
+
+def decode(data: bytes, pos: int = 0, options: DecodeOptions = ..., cache: Cache = None) -> tuple[Term, int]: ...
+def encode(term: Term, options: EncodeOptions = ...) -> bytes: ...

@@ -1,0 +1,106 @@
+"""What a caller may choose: limits of what is read, and how terms look as Python values.
+
+Either dataclass may be given as a plain dict of the same names instead; unknown names in it are ignored, as
+pyrlang-term does, whose option names and meanings these are (docs/etf.md has the table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypeVar
+
+ATOM_FORMS: Final = ("Atom", "StrictAtom", "str", "bytes")
+BYTE_STRINGS: Final = ("int_list", "str", "bytes")
+STRINGS: Final = ("list", "binary", "utf8")
+MAX_DEPTH: Final = 100_000  # hash() of nested tuples is recursion in C
+
+Hook = Callable[[Any], Any]
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"option {name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """Limits for input from elsewhere, and the looks of some terms. Raises ValueError for what cannot be meant.
+
+    ``max_depth``: nesting, at most 100,000. ``max_size``, ``max_inflated``: bytes of the encoded, of the decompressed
+    term. ``max_integer``: bytes of one integer. ``max_containers``: lists (empty ones too), tuples, maps and funs in
+    one term; what they cost Python is about 64 bytes each.
+
+    ``byte_string``: STRING_EXT as list of integers, as str (Latin-1) or as bytes. ``atom``: class of the atoms other
+    than true, false and undefined. ``atom_call``: made by this instead. ``decode_hook``: by type name, called with
+    each value of that type, innermost first; what it returns takes the value's place.
+    """
+
+    max_depth: int = 512
+    max_size: int = 1 << 28
+    max_inflated: int = 1 << 28
+    max_integer: int = 1 << 23
+    max_containers: int = 1 << 24
+    byte_string: str = "int_list"
+    atom: str = "Atom"
+    atom_call: Hook | None = None
+    decode_hook: Mapping[str, Hook] | None = None
+    plain: bool = field(init=False, repr=False)  # only the limits differ from the default
+
+    def __post_init__(self) -> None:
+        _choice("atom", self.atom, ATOM_FORMS)
+        _choice("byte_string", self.byte_string, BYTE_STRINGS)
+        if self.max_depth > MAX_DEPTH:
+            raise ValueError(f"max_depth is {self.max_depth}, at most {MAX_DEPTH}")
+        looks = (self.byte_string, self.atom, self.atom_call, self.decode_hook or None)
+        object.__setattr__(self, "plain", looks == ("int_list", "Atom", None, None))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """``compressed``: zlib level 1-9, True for 6, 0 for none; as in Erlang, used only where it makes the term smaller.
+
+    ``string``: str as a list of code points (an Erlang string), as a UTF-8 binary, or (``utf8``, pyrlang-term's way) as
+    a list of UTF-8 bytes where every character is in Latin-1, else of code points.
+
+    ``encode_hook``: by type name, called with each value of exactly that type, before it is encoded; under
+    ``catch_all`` (or a callable instead of a mapping) for values that have no Erlang counterpart. ``objects``: those
+    become ``{ClassName, #{Field => Value}}`` of binaries, if nothing else takes them.
+    """
+
+    compressed: int = 0
+    string: str = "list"
+    encode_hook: Mapping[str, Hook] | Hook | None = None
+    objects: bool = False
+    plain: bool = field(init=False, repr=False)  # neither hooks nor objects
+
+    def __post_init__(self) -> None:
+        _choice("string", self.string, STRINGS)
+        if self.compressed is True:
+            object.__setattr__(self, "compressed", 6)  # zlib's own default, and a node's
+        if not 0 <= self.compressed <= 9:
+            raise ValueError(f"option compressed is {self.compressed}, expected 0 to 9")
+        object.__setattr__(self, "plain", not self.encode_hook and not self.objects)
+
+    def hooks(self) -> Mapping[str, Hook]:
+        """By type name; a bare callable is the one for everything unknown."""
+        if callable(self.encode_hook):
+            return {"catch_all": self.encode_hook}
+        return self.encode_hook or {}
+
+
+DEFAULT: Final = DecodeOptions()
+TO_BINARY: Final = EncodeOptions()
+WIRE: Final = EncodeOptions(string="binary")  # what calls and messages to nodes carry
+
+_Options = TypeVar("_Options", DecodeOptions, EncodeOptions)
+
+
+def given(options: _Options | Mapping[str, Any] | None, default: _Options) -> _Options:
+    """Options as the dataclass; names missing in a dict are as in `default`."""
+    if options is None:
+        return default
+    if not isinstance(options, Mapping):
+        return options
+    known = {known.name: getattr(default, known.name) for known in fields(default) if known.init}
+    return type(default)(**{name: options.get(name, value) for name, value in known.items()})
