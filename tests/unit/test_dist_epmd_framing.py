@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.epmd import NodeEntry, NotRegistered, PortReader, port_please
+from harness.dist.epmd import (
+    NamesReader,
+    NodeEntry,
+    NotRegistered,
+    PortReader,
+    Registered,
+    RegisterReader,
+    names,
+    port_please,
+    register,
+)
 from harness.dist.framing import TICK, Deframer, frame
 from harness.errors import DecodeError
 
+# All but the first as an EPMD of OTP 27 wrote them
 ANSWER = struct.pack(">BBHBBHHH", 119, 0, 9100, 77, 0, 6, 5, 2) + b"n1" + b"\0\0"
+REGISTERED, OLD_REGISTERED, TAKEN = b"\x76\0\x6b\3\x8f\x8a", b"\x79\0\0\2", b"\x79\1\0\x63"
+NAMES = b"\0\0\x11\x11" + b"name x at port 41633\nname n1 at port 9100\n"
 
 
-def test_request() -> None:
+def test_requests() -> None:
     assert port_please("n1") == b"\0\x03zn1"
+    assert names() == b"\0\x01n"
+    assert register("ab", 0x4D48) == bytes((0, 15, 120, 0x4D, 0x48, 72, 0, 0, 6, 0, 6, 0, 2)) + b"ab" + b"\0\0"
+    visible = register("\u00e9", 1, hidden=False, extra=b"xyz")
+    assert visible == bytes((0, 18, 120, 0, 1, 77, 0, 0, 6, 0, 6, 0, 2)) + "\u00e9".encode() + b"\0\3xyz"
 
 
 @pytest.mark.parametrize("trailing", [b"", b"\0\0more"])
 def test_entry(trailing: bytes) -> None:
-    entry = NodeEntry(9100, 6, 5, "n1")
+    entry = NodeEntry(9100, 6, 5, "n1", hidden=False)
     assert PortReader().receive(ANSWER + trailing) == entry
     reader = PortReader()
     answers = [reader.receive(bytes((byte,))) for byte in ANSWER]
     assert answers == [None] * (len(ANSWER) - 3) + [entry] * 3  # what follows the name is not waited for
+
+
+def test_a_node_that_is_hidden_or_listens_nowhere() -> None:
+    entry = PortReader().receive(struct.pack(">BBHBBHHH", 119, 0, 0, 72, 0, 6, 6, 0))
+    assert entry == NodeEntry(0, 6, 6, "", hidden=True)
 
 
 def test_not_registered() -> None:
@@ -34,20 +57,66 @@ def test_not_registered() -> None:
     assert reader.receive(b"\1") == NotRegistered(1)
 
 
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [(REGISTERED, Registered(0x6B038F8A)), (OLD_REGISTERED, Registered(2)), (TAKEN, NotRegistered(1))],
+)
+def test_registration(data: bytes, answer: object) -> None:
+    assert RegisterReader().receive(data) == answer
+    assert RegisterReader().receive(data + b"more") == answer
+    reader = RegisterReader()
+    told = [reader.receive(bytes((byte,))) for byte in data]
+    first = told.index(answer)
+    assert first == (1 if data is TAKEN else len(data) - 1)
+    assert set(told[:first]) <= {None}
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_names(size: int) -> None:
+    reader = NamesReader()
+    for at in range(0, len(NAMES), size):
+        assert reader.receive(NAMES[at : at + size]) is None
+    assert reader.receive(b"") == {"x": 41633, "n1": 9100}
+
+
+def test_no_names() -> None:
+    reader = NamesReader()
+    assert reader.receive(NAMES[:4]) is None
+    assert reader.receive(b"") == {}
+    for wrong in (b"\0", b"\0\0\x11\x11HTTP/1.1 400\r\n"):
+        reader = NamesReader()
+        assert reader.receive(wrong) is None
+        with pytest.raises(DecodeError):
+            reader.receive(b"")
+    flood = NamesReader()
+    assert flood.receive(bytes(1 << 20)) is None
+    with pytest.raises(DecodeError, match="more than"):
+        flood.receive(b"x")
+
+
 def test_no_epmd() -> None:
-    with pytest.raises(DecodeError, match="EPMD"):
-        PortReader().receive(b"SSH-2.0")
+    for reader in (PortReader(), RegisterReader()):
+        with pytest.raises(DecodeError, match="EPMD"):
+            reader.receive(b"SSH-2.0")
     with pytest.raises(DecodeError, match="protocol"):
         PortReader().receive(ANSWER[:5] + b"\1" + ANSWER[6:])
 
 
-@given(st.binary(max_size=60))
-def test_any_answer(data: bytes) -> None:
+@given(
+    st.sampled_from([PortReader, RegisterReader, NamesReader]),
+    st.sampled_from([b"", b"w\0", b"v\0", b"y", NAMES]),
+    st.binary(max_size=60),
+    st.booleans(),
+)
+def test_any_answer(kind: type[Any], start: bytes, data: bytes, ends: bool) -> None:
+    reader = kind()
     try:
-        answer = PortReader().receive(data)
+        answer = reader.receive(start + data)
+        if ends and answer is None:
+            answer = reader.receive(b"")
     except DecodeError:
         return
-    assert answer is None or isinstance(answer, NodeEntry | NotRegistered)
+    assert answer is None or isinstance(answer, NodeEntry | NotRegistered | Registered | dict)
 
 
 @given(st.lists(st.binary(max_size=40)), st.lists(st.integers(1, 50)), st.binary(max_size=3))
