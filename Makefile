@@ -40,7 +40,8 @@ wheel: $(STAMP)
 clean:
 	rm -rf build
 
-$(STAMP): pyproject.toml constraints.txt
+# The compiled modules, too, are built by the installation.
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard harness/*/_speed*.p[yx][xi])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 4; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/install-venv
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,14 @@
+# cython: language_level=3
+"""The common terms at C speed: `decode` and `encode` with the meaning of the pure ones beside them.
+
+What is not plain sailing (damaged input, options that change what a value looks like, nesting beyond MAX_DEPTH, a fun)
+is given up, and the whole job handed to the pure decoder or encoder. So what there is to say about wrong input is said
+in one place, and here a reader needs no error but NULL. Rare terms go to their pure readers one at a time.
+
+Reference counting is by hand: a function that returns ``PyObject *`` returns a reference of the caller's own, or NULL,
+with an exception set (Python code was called and raised) or without (given up).
+"""
+
+include "_speed_api.pxi"
+include "_speed_decode.pxi"
+include "_speed_encode.pxi"

@@ -1,0 +1,395 @@
+# Python -> External Term Format.
+
+from libc.math cimport isfinite
+
+from harness.etf.encode import encode as pure_encode
+from harness.etf.options import WIRE, EncodeOptions
+
+cdef object pure_encoder = pure_encode
+
+cdef enum:
+    SCRATCH = 2048
+
+cdef struct Writer:
+    unsigned char *start
+    unsigned char *at  # where the next byte goes
+    unsigned char *end
+    bint listed  # str as a list of code points
+    PyObject *options
+    PyObject *grown  # the bytes object that start..end are in, once the scratch space was too small
+
+
+def encode(term, options=WIRE):
+    """`term` without version byte: what goes inside another term. Raises EncodeError."""
+    cdef Writer w
+    cdef unsigned char scratch[SCRATCH]
+    w.start = w.at = scratch
+    w.end = scratch + SCRATCH
+    w.grown = NULL
+    w.options = <PyObject *>options
+    w.listed = False
+    if options is not WIRE:
+        if type(options) is not EncodeOptions or not options.plain or options.string == "utf8":
+            return pure_encode(term, options)
+        w.listed = options.string == "list"
+    if write(&w, <PyObject *>term, 0):
+        return written(&w)
+    Py_XDECREF(w.grown)
+    if PyErr_Occurred() != NULL:
+        if not PyErr_ExceptionMatches(PyExc_Exception):  # an interrupt, a greenlet's end
+            harness_raise()
+        PyErr_Clear()
+    return pure_encode(term, options)
+
+
+cdef object written(Writer *w):
+    """The bytes, once."""
+    cdef Py_ssize_t size = w.at - w.start
+    cdef PyObject *made = w.grown
+    if made == NULL:
+        made = PyBytes_FromStringAndSize(<const char *>w.start, size)
+    else:
+        _PyBytes_Resize(&made, size)
+    if made == NULL:
+        harness_raise()
+    raw = <object>made
+    Py_DECREF(made)
+    return raw
+
+
+cdef inline bint room(Writer *w, Py_ssize_t size) noexcept:
+    """Room for `size` bytes more, or false."""
+    return size <= w.end - w.at or grow(w, size)
+
+
+cdef bint grow(Writer *w, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t used = w.at - w.start
+    cdef Py_ssize_t wanted = used + (used if used > size else size)
+    cdef PyObject *made
+    if w.grown == NULL:
+        made = PyBytes_FromStringAndSize(NULL, wanted)
+        if made == NULL:
+            return False
+        memcpy(PyBytes_AS_STRING(made), w.start, used)
+        w.grown = made
+    elif _PyBytes_Resize(&w.grown, wanted) < 0:
+        return False
+    w.start = <unsigned char *>PyBytes_AS_STRING(w.grown)
+    w.at = w.start + used
+    w.end = w.start + wanted
+    return True
+
+
+cdef inline void put_u32(unsigned char *p, uint32_t value) noexcept:
+    p[0] = value >> 24
+    p[1] = (value >> 16) & 0xFF
+    p[2] = (value >> 8) & 0xFF
+    p[3] = value & 0xFF
+
+
+cdef inline void head_u32(Writer *w, unsigned char tag, uint32_t value) noexcept:
+    """Tag and count; the room has been made."""
+    w.at[0] = tag
+    put_u32(w.at + 1, value)
+    w.at += 5
+
+
+cdef inline void head_u16(Writer *w, unsigned char tag, uint32_t value) noexcept:
+    w.at[0] = tag
+    w.at[1] = (value >> 8) & 0xFF
+    w.at[2] = value & 0xFF
+    w.at += 3
+
+
+cdef bint write(Writer *w, PyObject *value, int depth) noexcept:
+    """`value` at ``w.at``; false: given up, or an exception is set. The caller owns a reference to `value`."""
+    cdef PyTypeObject *kind = Py_TYPE(value)
+    if kind == &PyLong_Type:
+        return write_integer(w, value)
+    elif kind == atom_type:
+        return write_atom(w, value)
+    elif kind == &PyBytes_Type:
+        return write_binary(w, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    elif kind == &PyFloat_Type:
+        return write_float(w, PyFloat_AS_DOUBLE(value))
+    elif kind == &PyTuple_Type:
+        return write_tuple(w, value, depth)
+    elif kind == &PyList_Type:
+        return write_list(w, value, depth)
+    elif kind == &PyDict_Type:
+        return write_dict(w, value, depth)
+    elif kind == &PyUnicode_Type:
+        return write_text(w, value)
+    elif value == Py_True:
+        return write_raw(w, b"w\4true", 6)
+    elif value == Py_False:
+        return write_raw(w, b"w\5false", 7)
+    elif value == Py_None:
+        return write_raw(w, b"w\tundefined", 11)
+    elif kind == pid_type:
+        return write_pid(w, value)
+    elif kind == reference_type:
+        return write_reference(w, value)
+    return write_rare(w, value)
+
+
+cdef bint write_raw(Writer *w, const char *raw, Py_ssize_t size) noexcept:
+    if not room(w, size):
+        return False
+    memcpy(w.at, raw, size)
+    w.at += size
+    return True
+
+
+cdef bint write_rare(Writer *w, PyObject *value) noexcept:
+    """What has no writer here, by the pure encoder."""
+    cdef bint done
+    cdef PyObject *raw = PyObject_CallFunctionObjArgs(<PyObject *>pure_encoder, value, w.options, NULL)
+    if raw == NULL:
+        return False
+    done = Py_TYPE(raw) == &PyBytes_Type and write_raw(w, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+    Py_DECREF(raw)
+    return done
+
+
+cdef inline bint write_integer(Writer *w, PyObject *value) noexcept:
+    cdef int overflow = 0
+    cdef long long number
+    cdef uint64_t magnitude
+    cdef int count = 0
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow:
+        return write_rare(w, value)
+    if not room(w, 11):
+        return False
+    if 0 <= number <= 255:
+        w.at[0] = SMALL_INTEGER
+        w.at[1] = <unsigned char>number
+        w.at += 2
+    elif -0x80000000LL <= number <= 0x7FFFFFFFLL:
+        head_u32(w, INTEGER, <uint32_t>number)
+    else:
+        magnitude = -<uint64_t>number if number < 0 else <uint64_t>number
+        w.at[0] = SMALL_BIG
+        w.at[2] = number < 0
+        while magnitude:
+            w.at[3 + count] = magnitude & 0xFF
+            magnitude >>= 8
+            count += 1
+        w.at[1] = <unsigned char>count
+        w.at += 3 + count
+    return True
+
+
+cdef inline bint write_float(Writer *w, double number) noexcept:
+    cdef uint64_t bits
+    if not isfinite(number) or not room(w, 9):
+        return False
+    memcpy(&bits, &number, 8)
+    w.at[0] = NEW_FLOAT
+    put_u32(w.at + 1, <uint32_t>(bits >> 32))
+    put_u32(w.at + 5, <uint32_t>bits)
+    w.at += 9
+    return True
+
+
+cdef inline bint write_binary(Writer *w, const char *raw, Py_ssize_t size) noexcept:
+    if size > 0xFFFFFFFFLL or not room(w, 5 + size):
+        return False
+    head_u32(w, BINARY, <uint32_t>size)
+    memcpy(w.at, raw, size)
+    w.at += size
+    return True
+
+
+cdef bint write_text(Writer *w, PyObject *value) noexcept:
+    cdef Py_ssize_t size
+    cdef const char *raw
+    if w.listed:
+        return write_characters(w, value)
+    raw = PyUnicode_AsUTF8AndSize(value, &size)
+    return raw != NULL and write_binary(w, raw, size)
+
+
+cdef bint write_characters(Writer *w, PyObject *value) noexcept:
+    """A str as a list: here while it is in Latin-1."""
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(value)
+    if not 0 < size < 65536 or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
+        return write_rare(w, value)
+    if not room(w, 3 + size):
+        return False
+    head_u16(w, STRING, <uint32_t>size)
+    memcpy(w.at, PyUnicode_1BYTE_DATA(value), size)
+    w.at += size
+    return True
+
+
+cdef inline bint write_atom(Writer *w, PyObject *value) noexcept:
+    """Of an Atom, or the plain str where only an atom can be."""
+    cdef Py_ssize_t size
+    cdef const char *raw
+    if PyUnicode_GET_LENGTH(value) > 255:
+        return False
+    raw = PyUnicode_AsUTF8AndSize(value, &size)
+    if raw == NULL or not room(w, 3 + size):
+        return False
+    if size < 256:
+        w.at[0] = SMALL_ATOM_UTF8
+        w.at[1] = <unsigned char>size
+        w.at += 2
+    else:
+        head_u16(w, ATOM_UTF8, <uint32_t>size)
+    memcpy(w.at, raw, size)
+    w.at += size
+    return True
+
+
+# --- containers: while they are written their items may call Python code, which may change them ------------------------
+
+
+cdef bint write_tuple(Writer *w, PyObject *value, int depth) noexcept:
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(value)
+    cdef Py_ssize_t index
+    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL or not room(w, 5):
+        return False
+    if count < 256:
+        w.at[0] = SMALL_TUPLE
+        w.at[1] = <unsigned char>count
+        w.at += 2
+    else:
+        head_u32(w, LARGE_TUPLE, <uint32_t>count)
+    for index in range(count):
+        if not write(w, PyTuple_GET_ITEM(value, index), depth + 1):
+            return False
+    return True
+
+
+cdef bint write_list(Writer *w, PyObject *value, int depth) noexcept:
+    cdef Py_ssize_t count = PyList_GET_SIZE(value)
+    cdef Py_ssize_t index
+    cdef PyObject *item
+    cdef bint done
+    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL:
+        return False
+    if count == 0:
+        return write_raw(w, "j", 1)
+    if count < 65536 and Py_TYPE(PyList_GET_ITEM(value, 0)) == &PyLong_Type:
+        if not room(w, 3 + count):
+            return False
+        if write_string(w, value, count):
+            return True
+    if not room(w, 5):
+        return False
+    head_u32(w, LIST, <uint32_t>count)
+    for index in range(count):
+        if PyList_GET_SIZE(value) != count:
+            return False
+        item = PyList_GET_ITEM(value, index)
+        Py_INCREF(item)
+        done = write(w, item, depth + 1)
+        Py_DECREF(item)
+        if not done:
+            return False
+    return write_raw(w, "j", 1)
+
+
+cdef bint write_string(Writer *w, PyObject *value, Py_ssize_t count) noexcept:
+    """A list of bytes as STRING_EXT, in the room made; false, and nothing written, for another list."""
+    cdef Py_ssize_t index
+    cdef PyObject *item
+    cdef long long number
+    cdef int overflow
+    for index in range(count):
+        item = PyList_GET_ITEM(value, index)
+        if Py_TYPE(item) != &PyLong_Type:
+            return False
+        number = PyLong_AsLongLongAndOverflow(item, &overflow)
+        if overflow or not 0 <= number <= 255:
+            return False
+        w.at[3 + index] = <unsigned char>number
+    head_u16(w, STRING, <uint32_t>count)
+    w.at += count
+    return True
+
+
+cdef bint write_dict(Writer *w, PyObject *value, int depth) noexcept:
+    cdef Py_ssize_t count = PyDict_Size(value)
+    cdef Py_ssize_t written = 0
+    cdef Py_ssize_t place = 0
+    cdef PyObject *key
+    cdef PyObject *item
+    cdef bint done
+    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL or not room(w, 5):
+        return False
+    head_u32(w, MAP, <uint32_t>count)
+    while PyDict_Next(value, &place, &key, &item):
+        Py_INCREF(key)
+        Py_INCREF(item)
+        done = write(w, key, depth + 1) and write(w, item, depth + 1)
+        Py_DECREF(key)
+        Py_DECREF(item)
+        written += 1
+        if not done or PyDict_Size(value) != count:
+            return False
+    return written == count
+
+
+# --- identifiers -------------------------------------------------------------------------------------------------------
+
+
+cdef inline PyObject *get_slot(PyObject *value, PyObject *slot) noexcept:
+    return Py_TYPE(slot).tp_descr_get(slot, value, <PyObject *>Py_TYPE(value))
+
+
+cdef bint write_node(Writer *w, PyObject *value, PyObject *slot) noexcept:
+    cdef PyObject *node = get_slot(value, slot)
+    cdef bint done
+    if node == NULL:
+        return False
+    done = (Py_TYPE(node) == atom_type or Py_TYPE(node) == &PyUnicode_Type) and write_atom(w, node)
+    Py_DECREF(node)
+    return done
+
+
+cdef bint write_word(Writer *w, PyObject *word) noexcept:
+    """32 bits; takes the reference to `word`, which may be NULL."""
+    cdef long long number = -1
+    cdef int overflow
+    if word == NULL:
+        return False
+    if Py_TYPE(word) == &PyLong_Type:
+        number = PyLong_AsLongLongAndOverflow(word, &overflow)
+    Py_DECREF(word)
+    if not 0 <= number <= 0xFFFFFFFFLL or not room(w, 4):
+        return False
+    put_u32(w.at, <uint32_t>number)
+    w.at += 4
+    return True
+
+
+cdef bint write_pid(Writer *w, PyObject *value) noexcept:
+    cdef int index
+    if not write_raw(w, "X", 1) or not write_node(w, value, pid_slots[0]):
+        return False
+    for index in range(1, 4):
+        if not write_word(w, get_slot(value, pid_slots[index])):
+            return False
+    return True
+
+
+cdef bint write_reference(Writer *w, PyObject *value) noexcept:
+    cdef PyObject *words = get_slot(value, reference_slots[2])
+    cdef Py_ssize_t index, count
+    cdef bint done = False
+    if words == NULL:
+        return False
+    if Py_TYPE(words) == &PyTuple_Type and PyTuple_GET_SIZE(words) < 65536 and room(w, 3):
+        count = PyTuple_GET_SIZE(words)
+        head_u16(w, NEWER_REFERENCE, <uint32_t>count)
+        done = write_node(w, value, reference_slots[0]) and write_word(w, get_slot(value, reference_slots[1]))
+        for index in range(count):
+            if done:
+                Py_INCREF(PyTuple_GET_ITEM(words, index))
+                done = write_word(w, PyTuple_GET_ITEM(words, index))
+    Py_DECREF(words)
+    return done
