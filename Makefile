@@ -41,7 +41,7 @@ clean:
 	rm -rf build
 
 # The compiled modules, too, are built by the installation.
-$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard harness/*/_speed*.p[yx][xi])
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard harness/*/_speed*.pyx harness/*/_speed*.pxi)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 4; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/install-venv
 	$(PYTHON) -m venv $(VENV)
