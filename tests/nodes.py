@@ -48,11 +48,11 @@ class ErlangNode:
                 time.sleep(0.1)
 
 
-def evaluate(link: Connection, source: str, timeout: float = 60.0) -> Any:
-    """The value of Erlang expressions ("X = 1, X + 1."), evaluated on the node in a process of its own."""
-    _, tokens, _ = link.rpc("erl_scan", "string", [list(source.encode())])
-    _, expressions = link.rpc("erl_parse", "parse_exprs", [tokens])
-    _, value, _ = link.rpc("erl_eval", "exprs", [expressions, []], timeout)
+def evaluate(call: Callable[..., Any], source: str, timeout: float = 60.0) -> Any:
+    """The value of Erlang expressions ("X = 1, X + 1."), evaluated in one `call`: a connection's rpc or erpc."""
+    _, tokens, _ = call("erl_scan", "string", [list(source.encode())])
+    _, expressions = call("erl_parse", "parse_exprs", [tokens])
+    _, value, _ = call("erl_eval", "exprs", [expressions, []], timeout)
     return value
 
 

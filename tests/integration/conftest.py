@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Child, StartChild
 from commands import Begin, Ground, Run, wait_until
 from disks import SmallDisk, small_disks
 from images import erlang_image
@@ -20,6 +21,21 @@ def start_erlang() -> Iterator[StartErlang]:
     """``start_erlang(otp, *more_arguments)``: nodes live until the module's tests are over."""
     with erlang_nodes(erlang_image) as start:
         yield start
+
+
+@pytest.fixture
+def child() -> Iterator[StartChild]:
+    """``child(job, runtime, node, ticktime, number)``: see dist_child.py."""
+    started: list[Child] = []
+
+    def start(*arguments: Any, **environment: str) -> Child:
+        started.append(Child(*arguments, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
 
 
 @pytest.fixture

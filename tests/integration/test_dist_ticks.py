@@ -1,0 +1,125 @@
+"""Ticks, at any net_ticktime: kept through silence and stalls of our own, missed only where somebody is really gone.
+
+A node counts the packets of each connection; that count, not a clock, says that a time of so many ticks has passed.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from children import RUNTIMES, StartChild
+from commands import wait_until
+from nodes import ErlangNode, StartErlang
+
+from harness.dist import Connection
+from harness.errors import ConnectionLost
+from harness.etf import Atom
+
+pytestmark = pytest.mark.docker
+
+TICKS = 4  # of one ticktime: net_tickintensity of every node here
+
+
+def ticking(ticktime: int) -> tuple[str, ...]:
+    return ("-kernel", "net_ticktime", str(ticktime))
+
+
+@pytest.fixture(scope="module")
+def quick(start_erlang: StartErlang) -> list[tuple[int, ErlangNode]]:
+    """Nodes and their ticktimes in seconds."""
+    return [(1, start_erlang(27, *ticking(1))), (2, start_erlang(25, *ticking(2)))]
+
+
+def counted(watcher: Connection, local: str) -> tuple[int, int]:
+    """Packets that the node has received from and sent to ``local``; ticks are packets, too."""
+    controllers = dict(watcher.erpc("erlang", "system_info", [Atom("dist_ctrl")]))
+    assert local in controllers, f"the node has dropped {local}"
+    _, counts = watcher.erpc("inet", "getstat", [controllers[Atom(local)], [Atom("recv_cnt"), Atom("send_cnt")]])
+    return dict(counts)["recv_cnt"], dict(counts)["send_cnt"]
+
+
+def known(watcher: Connection, local: str) -> bool:
+    return local in watcher.rpc("erlang", "nodes", [Atom("hidden")])
+
+
+def test_silence_of_three_ticktimes(quick: list[tuple[int, ErlangNode]]) -> None:
+    idle = [node.connect(local="idle@harness", ticktime=ticktime) for ticktime, node in quick]
+    watchers = [node.connect(local="watcher@harness", ticktime=ticktime) for ticktime, node in quick]
+    since = [counted(watcher, "idle@harness") for watcher in watchers]
+
+    def outlived() -> bool:
+        now = [counted(watcher, "idle@harness") for watcher in watchers]
+        return all(n - s >= 3 * TICKS for both in zip(now, since, strict=True) for n, s in zip(*both, strict=True))
+
+    wait_until(outlived, "three ticktimes")
+    for connection in idle:
+        assert connection.rpc("erlang", "abs", [-1]) == 1
+    for connection in (*idle, *watchers):
+        connection.close()
+
+
+def test_a_peer_that_ticks_every_half_hour(start_erlang: StartErlang) -> None:
+    node = start_erlang(27, *ticking(7200))
+    connection = node.connect(ticktime=7200.0)
+    assert connection.rpc("erlang", "abs", [-1]) == 1
+    node.container.kill("SIGKILL")
+    wait_until(lambda: connection.closed, "the end of the stream")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_our_process_computes_longer_than_two_ticktimes(
+    quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
+) -> None:
+    """In greenlets nothing else of the process's Python runs in that time."""
+    ticktime, node = quick[1]
+    told = child("spin", runtime, node, ticktime, 2.5 * ticktime).told()
+    assert told == {"after": "ok", "waiting": "ok", "closed": False}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_our_process_is_stopped_longer_than_the_ticktime(
+    quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
+) -> None:
+    ticktime, node = quick[1]
+    watcher = node.connect(local="watcher@harness", ticktime=ticktime)
+    one = child("stopped", runtime, node, ticktime)
+    assert one.told() == {"ready": True}
+    wait_until(lambda: known(watcher, one.local), "connection")
+    one.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: not known(watcher, one.local), "the node's own net tick timeout")
+    one.process.send_signal(signal.SIGCONT)
+    told = one.told()
+    assert (told["waited"], told["after"]) == ("ConnectionLost", "NotSent")
+    assert told["cause"]
+    watcher.close()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_paused_node_is_noticed_and_not_too_early(
+    quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
+) -> None:
+    ticktime, node = quick[1]
+    one = child("stopped", runtime, node, ticktime)
+    assert one.told() == {"ready": True}
+    before = time.monotonic()
+    node.container.pause()
+    try:
+        told = one.told()
+        assert time.monotonic() - before >= 0.75 * ticktime  # its last tick may be a quarter old
+    finally:
+        node.container.unpause()
+    assert (told["waited"], told["after"]) == ("ConnectionLost", "NotSent")
+    assert "silent" in told["cause"]
+
+
+def test_a_node_that_is_paused_while_we_write_to_it(quick: list[tuple[int, ErlangNode]]) -> None:
+    ticktime, node = quick[1]
+    connection = node.connect(local="writer@harness", ticktime=ticktime)
+    node.container.pause()
+    try:
+        with pytest.raises(ConnectionLost):
+            connection.rpc("erlang", "byte_size", [bytes(20_000_000)], timeout=60)
+    finally:
+        node.container.unpause()
