@@ -23,6 +23,7 @@ from harness.etf.terms import (
     Term,
     list_to_str,
     list_to_unicode_str,
+    same_term,
 )
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "encode_atom",
     "list_to_str",
     "list_to_unicode_str",
+    "same_term",
     "term_to_binary",
 ]

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import Any, Final, TypeAlias, TypeVar
 
 # Any and not a union: what a remote function answers is known to its caller only, who would have to cast each time.
@@ -171,13 +171,21 @@ class ImproperList:
             object.__setattr__(self, "elements", tuple(self.elements))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PairMap:
     """A map whose keys a dict cannot hold apart (1, 1.0 and true are one key to Python) or cannot hold at all (lists,
-    maps). Pairs in wire order.
+    maps). Pairs in wire order, which makes no difference.
     """
 
     pairs: tuple[tuple[Term, Term], ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PairMap):
+            return NotImplemented
+        return len(self) == len(other) and _same_pairs(self.pairs, other.pairs, eq)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.pairs))
 
     def items(self) -> Iterator[tuple[Term, Term]]:
         return iter(self.pairs)
@@ -195,6 +203,34 @@ def map_of(keys: Sequence[Term], values: Sequence[Term]) -> dict[Term, Term] | P
     except (TypeError, RecursionError):  # a key that Python cannot hash or compare, at all or so deep
         pass
     return PairMap(tuple(zip(keys, values, strict=True)))
+
+
+def same_term(a: Term, b: Term) -> bool:
+    """Erlang's ``=:=``: 1, 1.0 and true differ, an atom is no binary."""
+    if isinstance(a, dict | PairMap) and isinstance(b, dict | PairMap):
+        return len(a) == len(b) and _same_pairs(tuple(a.items()), tuple(b.items()), same_term)
+    if isinstance(a, list | tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(map(same_term, a, b))
+    if isinstance(a, ImproperList) and isinstance(b, ImproperList):
+        return same_term(a.elements, b.elements) and same_term(a.tail, b.tail)
+    if isinstance(a, Atom) != isinstance(b, Atom):
+        return False
+    if isinstance(a, bool | int | float) or isinstance(b, bool | int | float):
+        return type(a) is type(b) and a == b
+    return bool(a == b)
+
+
+_Pairs = tuple[tuple[Term, Term], ...]
+
+
+def _same_pairs(these: _Pairs, those: _Pairs, same_value: Callable[[Term, Term], bool]) -> bool:
+    """Whether as many pairs are the same ones, in whatever order; mostly it is the same order."""
+    if all(
+        same_term(key, other) and same_value(value, held)
+        for (key, value), (other, held) in zip(these, those, strict=True)
+    ):
+        return True
+    return all(any(same_term(key, other) and same_value(value, held) for other, held in those) for key, value in these)
 
 
 # --- names of pyrlang-term ------------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from harness.etf import same_term
 from harness.faults.fault import Evidence, Situation, on_each
 from harness.scenario import schema
 from harness.scenario.groups import Pair
-from harness.scenario.values import from_term, module_name, same_term, to_term
+from harness.scenario.values import from_term, module_name, to_term
 
 if TYPE_CHECKING:
     from harness.etf import Term

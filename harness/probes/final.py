@@ -11,13 +11,13 @@ from harness.cluster.cluster import Cluster
 from harness.cluster.copies import Ids, read_copy
 from harness.cluster.node import Node
 from harness.errors import HarnessError, RemoteError
-from harness.etf import Atom
+from harness.etf import Atom, same_term
 from harness.history import FinalState, NodeView, ReplicaState
 from harness.probes.install import MODULE, ensure_started, on_each
 from harness.probes.steady import look
 from harness.probes.view import View
 from harness.scenario.plan import ExpectedAnswer, Plan
-from harness.scenario.values import from_term, module_name, same_term, to_term
+from harness.scenario.values import from_term, module_name, to_term
 
 _ANSWER = 5.0  # seconds for a small answer
 _BATCH = 30.0  # ... for one batch of ids, or the digest of a large table

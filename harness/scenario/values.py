@@ -110,19 +110,3 @@ def from_term(term: Term) -> Any:
             return dict(pairs)
         return {"$map": [list(pair) for pair in pairs]}
     return {"$term": repr(term)}
-
-
-def same_term(a: Term, b: Term) -> bool:
-    """Erlang's ``=:=``: 1, 1.0 and true differ, an atom is no binary."""
-    if isinstance(a, dict | PairMap) and isinstance(b, dict | PairMap):
-        left, right = list(a.items()), list(b.items())
-        return len(left) == len(right) and all(
-            any(same_term(k, l_) and same_term(v, w) for l_, w in right) for k, v in left
-        )
-    if isinstance(a, list | tuple) and type(a) is type(b):
-        return len(a) == len(b) and all(same_term(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, Atom) != isinstance(b, Atom):
-        return False
-    if isinstance(a, bool | int | float) or isinstance(b, bool | int | float):
-        return type(a) is type(b) and a == b
-    return bool(a == b)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.etf import Atom, PairMap, Pid
-from harness.scenario.values import from_term, module_name, same_term, to_term
+from harness.etf import Atom, PairMap, Pid, same_term
+from harness.scenario.values import from_term, module_name, to_term
 
 
 @pytest.mark.parametrize(
