@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.dist.runtime import Lock, Runtime, Stream
-from harness.errors import HandshakeRefused, NotSent, UsageError
+from harness.dist.tls_words import TlsFailed, plain, told_of
+from harness.errors import NotSent, UsageError
+
+__all__ = ["HEADER", "Credentials", "TlsFailed", "TlsStream", "secured"]
 
 HEADER = 4
 """Bytes of the length before a message of the distribution handshake inside TLS."""
@@ -26,23 +29,6 @@ _RECORD = 1 << 14  # the most that one TLS record holds, and so the most that on
 _RECEIVE = 1 << 18
 _SEALED = 1 << 18  # bytes encrypted at a time: what waits for the socket stays small beside what is sent
 _FAREWELL = 0.2  # s that a close may spend on telling the peer
-
-
-class TlsFailed(OSError):
-    """TLS was refused or broken. ``reason``: see `_told`; ``strerror`` and ``remedy`` are for people."""
-
-    def __init__(self, reason: str, cause: str, remedy: str = "") -> None:
-        super().__init__(None, cause)
-        self.strerror = cause
-        self.reason = reason
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return str(self.strerror)
-
-    def refused(self, peer: str) -> HandshakeRefused:
-        """As the error of whoever dialled `peer` (or was dialled by it)."""
-        return HandshakeRefused("tls", self.reason, str(self.strerror), self.remedy, node=peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +123,7 @@ class TlsStream:
             except ssl.SSLError as error:
                 with contextlib.suppress(OSError):  # an alert: why we do not want the peer
                     self._send_sealed()
-                raise _told(error) from error
+                raise told_of(error) from error
             self.settimeout(left())
             self._send_sealed()
             if not done:
@@ -148,7 +134,8 @@ class TlsStream:
             try:
                 data: bytes | None = self._locked(self._opened, size)
             finally:
-                self._pass_on()
+                with contextlib.suppress(ConnectionError):  # to be read before: what the peer said before it left
+                    self._pass_on()
             if data is not None:
                 self._young = False
                 return data
@@ -163,7 +150,7 @@ class TlsStream:
                 self._locked(self._tls.write, view[start : start + _SEALED])
                 self._send_sealed()
         except ssl.SSLError as error:
-            raise _told(error) from error
+            raise told_of(error) from error
         except ConnectionError:
             if self._young:  # TLS 1.3: the peer looks at our certificate after we may send, and says why it leaves
                 self._last_words()
@@ -202,7 +189,7 @@ class TlsStream:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # a killed peer says no goodbye
             return b""
         except ssl.SSLError as error:
-            raise _told(error) from error
+            raise told_of(error) from error
 
     def _feed(self, data: bytes) -> None:
         if data:
@@ -256,45 +243,5 @@ def secured(
         remedy = "does it run with -proto_dist inet_tls? It may also be paused, overloaded or cut off"
         raise NotSent("tls", "no answer in time", remedy, node=peer) from error
     except OSError as error:
-        raise _plain(f"TLS handshake: {error.strerror or error}").refused(peer) from error
+        raise plain(f"TLS handshake: {error.strerror or error}").refused(peer) from error
     return tls
-
-
-_AUTHORITY = "both sides need certificates of one authority: see cacertfile there and the ca given here"
-_VERIFIED = {  # of the X509_V_ERR_* codes those that happen to people
-    9: ("tls_expired", "the node's certificate is not valid yet", "see the clocks of both machines"),
-    10: ("tls_expired", "the node's certificate has expired", "issue a new one"),
-    18: ("tls_authority", "the node's certificate is self-signed", _AUTHORITY),
-    19: ("tls_authority", "the node's certificate is of an authority that is not trusted here", _AUTHORITY),
-    20: ("tls_authority", "the node's certificate is of an authority that is not trusted here", _AUTHORITY),
-    26: ("tls_purpose", "the node's certificate is not for this use", "allow serverAuth and clientAuth in it"),
-}
-
-
-def _told(error: ssl.SSLError) -> TlsFailed:
-    """In words. Reasons: tls_authority, tls_expired, tls_purpose, tls_name: we do not take the peer's certificate;
-    tls_refused: it does not take ours; tls_plain: it does not speak TLS; tls: anything else.
-    """
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _VERIFIED:
-            return TlsFailed(*_VERIFIED[error.verify_code])
-        if error.verify_code in (62, 64):  # host name, address
-            remedy = "its subjectAltName must hold the host part of the node's name, and the name dialled must be its"
-            return TlsFailed("tls_name", f"the node's certificate is for another host: {error.verify_message}", remedy)
-        return TlsFailed("tls", f"the node's certificate is not taken: {error.verify_message}")
-    if isinstance(error, ssl.SSLEOFError):
-        return _plain("closed in the middle of the TLS handshake")
-    reason = error.reason or str(error)
-    words = reason.lower().replace("_", " ")
-    if "ALERT" in reason and any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS", "HANDSHAKE")):
-        alert = words.partition("alert ")[2]
-        return TlsFailed("tls_refused", f"the node does not take our certificate: {alert}", _AUTHORITY)
-    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return TlsFailed("tls_refused", "the peer shows no certificate", _AUTHORITY)
-    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE"):
-        return _plain(f"the node does not speak TLS here: {words}")
-    return TlsFailed("tls", words)
-
-
-def _plain(cause: str) -> TlsFailed:
-    return TlsFailed("tls_plain", cause, "does it run with -proto_dist inet_tls, and is this its distribution port?")
