@@ -9,6 +9,7 @@ PARTS = (
     ("cluster_life", "Clusters come and go"),
     ("dist_calls", "Calls a second, ours beside native Erlang"),
     ("load_vs_native", "One load worker beside a native client"),
+    ("terms", "Terms decoded and encoded beside Erlang's own"),
     ("orchestrator", "Memory of the orchestrator"),
 )
 
