@@ -45,6 +45,16 @@ def test_setup_time_travels_in_zflags_for_every_node() -> None:
     assert zflags(plan, plan.nodes[0], 9100) == "-kernel net_setuptime 3"
 
 
+def test_tls_travels_in_zflags_for_every_node() -> None:
+    flags = "-proto_dist inet_tls -ssl_dist_optfile /etc/harness-tls/ssl_dist.conf"
+    ours = three_nodes().model_copy(update={"tls": True})
+    assert node_environment(ours, ours.nodes[0], "secret", 9100)["ERL_ZFLAGS"] == flags
+    foreign = plan_with().model_copy(update={"tls": True})
+    told = node_environment(foreign, foreign.nodes[0], "secret", 9100)["ERL_ZFLAGS"]
+    assert told.startswith("-kernel net_ticktime 4 ")
+    assert told.endswith(f" {flags}")
+
+
 def test_placeholders_are_filled_and_other_braces_left() -> None:
     node = three_nodes().nodes[1]
     assert filled("{node_name} {host} {node} {cookie} {other} {}", node, "c") == "n2@n2 n2 n2 c {other} {}"

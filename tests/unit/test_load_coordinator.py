@@ -53,7 +53,7 @@ class Table:
         far = [{**target, "host": "203.0.113.9"} for target in near]
         job = {
             "load": load.model_dump(mode="json"), "targets": near, "remote_targets": far, "seed": 1,
-            "ticktime": 8, "workers": 1, "remote_workers": 1, "history": str(folder),
+            "ticktime": 8, "tls": False, "workers": 1, "remote_workers": 1, "history": str(folder),
         }  # fmt: skip
         ours, theirs = socket.socketpair()
         self.owner = Channel(ours)
