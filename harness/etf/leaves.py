@@ -144,7 +144,9 @@ def _bit_binary(data: bytes, pos: int, _cache: Cache) -> tuple[BitString | bytes
     if not 1 <= bits <= 8 or not count:
         raise DecodeError("malformed bit string", pos, 77)
     value = data[pos + 6 : end]
-    return (value if bits == 8 else BitString(value, bits)), end
+    if bits == 8:
+        return value, end
+    return BitString(value[:-1] + bytes((data[end - 1] & 0xFF00 >> bits,)), bits), end  # the others mean nothing
 
 
 def _pid(data: bytes, pos: int, cache: Cache) -> tuple[Pid, int]:
