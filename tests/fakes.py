@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.dist.framing import TICK, Deframer, frame
-from harness.dist.handshake import Acceptor, Established, Identity
+from harness.dist.handshake import Acceptor, Established, Identity, Refused
 from harness.errors import HandshakeRefused
 from harness.etf import Atom, Pid, Reference, Term, decode, encode
 from harness.faults.fault import Evidence
@@ -39,6 +39,8 @@ class FakePeer:
                     for event in acceptor.receive(data):
                         if isinstance(event, Established):
                             self._script(FakeLink(sock, event.rest))
+                            return
+                        if isinstance(event, Refused):
                             return
                         sock.sendall(event.data)
 

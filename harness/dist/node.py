@@ -10,7 +10,7 @@ from collections.abc import Callable
 from harness.dist import epmd
 from harness.dist.calls import Envelope
 from harness.dist.connection import Connection
-from harness.dist.handshake import Established, Identity, Initiator
+from harness.dist.handshake import Established, Identity, Initiator, Refused
 from harness.dist.runtime import THREADS, Runtime, Stream
 from harness.dist.tls import HEADER, TlsFailed, secured
 from harness.errors import DecodeError, HarnessError, NoSuchNode, NotSent, UsageError
@@ -107,6 +107,8 @@ def _shake_hands(stream: Stream, handshake: Initiator, deadline: float) -> Estab
             for event in handshake.receive(data):
                 if isinstance(event, Established):
                     return event
+                if isinstance(event, Refused):
+                    raise event.error
                 stream.sendall(event.data)
     except TlsFailed as error:
         raise error.refused(handshake.peer) from error
