@@ -21,19 +21,20 @@ COOKIE = "test-cookie"
 
 @dataclass
 class ErlangNode:
-    """A container running ``erl -sname <host>@<host>`` with net_ticktime 8."""
+    """A container running ``erl -sname <host>@<host>`` with net_ticktime 8. ``given``: how it is connected to."""
 
     otp: int
     host: str
     address: str
     container: Any = field(repr=False)
+    given: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
         return f"{self.host}@{self.host}"
 
     def connect(self, **changes: Any) -> Connection:
-        given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, **changes}
+        given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, **self.given, **changes}
         return connect(given.pop("peer", self.name), **given)
 
     def wait_ready(self, seconds: float = 30.0) -> None:
@@ -63,6 +64,7 @@ StartErlang = Callable[..., ErlangNode]
 def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterator[StartErlang]:
     """``start(otp, *more_arguments)``: a node that answers; all of them live until the end of the context.
 
+    ``prepare(container, host)`` is called before the node is started; what else is ``given`` goes to its `connect`.
     The host name ``harness`` is this machine's: a node that answers a connection of ours that is gone looks it up, and
     its net_kernel does nothing else until it has an answer (8 s where nobody gives one).
     With `inet6` they speak distribution (and EPMD) over IPv6 and have no other address that anybody is told.
@@ -73,7 +75,9 @@ def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterato
     prefix = subnet6(subnet) if inet6 else f"{subnet}."
     family = ["-proto_dist", "inet6_tcp"] if inet6 else []
 
-    def start(otp: int, *arguments: str) -> ErlangNode:
+    def start(
+        otp: int, *arguments: str, prepare: Callable[[Any, str], Any] = lambda container, host: None, **given: Any
+    ) -> ErlangNode:
         number = len(started) + 1
         host, address = f"t{number}", f"{prefix}{10 + number}"
         container = client.containers.create(
@@ -92,8 +96,9 @@ def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterato
         started.append(container)
         client.networks.get("bridge").disconnect(container)
         network.connect(container, **{"ipv6_address" if inet6 else "ipv4_address": address})
+        prepare(container, host)
         container.start()
-        node = ErlangNode(otp, host, address, container)
+        node = ErlangNode(otp, host, address, container, given)
         node.wait_ready()
         return node
 
