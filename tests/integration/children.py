@@ -10,25 +10,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nodes import ErlangNode
+from nodes import COOKIE, ErlangNode
 
 RUNTIMES = ("threads", "greenlets")
 
 
 class Child:
-    """One connection of a process of its own; it ends with the job."""
+    """Its end is that of the job. `options` of each connection: see `to`."""
 
-    def __init__(
-        self, job: str, runtime: str, node: ErlangNode, ticktime: float, number: float = 0, **environment: str
-    ) -> None:
-        self.local = f"{job}_{runtime}@harness"
+    def __init__(self, job: str, runtime: str, *options: dict[str, Any], number: float = 0, **environment: str) -> None:
         self.process = subprocess.Popen(
             [
-                sys.executable, Path(__file__).with_name("dist_child.py"), job, runtime, node.name, node.address,
-                str(ticktime), str(number),
+                sys.executable, Path(__file__).with_name("dist_child.py"), job, runtime, str(number),
+                *map(json.dumps, options),
             ],
-            env=os.environ | environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def told(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -39,3 +42,8 @@ class Child:
 
 
 StartChild = Callable[..., Child]
+
+
+def to(node: ErlangNode, **changes: Any) -> dict[str, Any]:
+    """The options of a connection to `node`."""
+    return {"peer": node.name, "host": node.address, "cookie": COOKIE, "local": "child@harness", **changes}

@@ -25,11 +25,11 @@ def start_erlang() -> Iterator[StartErlang]:
 
 @pytest.fixture
 def child() -> Iterator[StartChild]:
-    """``child(job, runtime, node, ticktime, number)``: see dist_child.py."""
+    """``child(job, runtime, options, number=...)``: see children.py."""
     started: list[Child] = []
 
-    def start(*arguments: Any, **environment: str) -> Child:
-        started.append(Child(*arguments, **environment))
+    def start(job: str, runtime: str, *options: dict[str, Any], number: float = 0, **environment: str) -> Child:
+        started.append(Child(job, runtime, *options, number=number, **environment))
         return started[-1]
 
     yield start

@@ -1,8 +1,9 @@
-"""A process of its own with one connection, for what a test cannot do to itself: stop, spin, be weighed.
+"""A process of its own with a connection or two, for what a test cannot do to itself: stop, spin, be weighed.
 
-    python dist_child.py JOB RUNTIME PEER ADDRESS TICKTIME [NUMBER]
+    python dist_child.py JOB RUNTIME NUMBER OPTIONS [OPTIONS]
 
-RUNTIME is ``threads`` or ``greenlets`` (everything patched, as in a Locust worker). Each line it writes is JSON.
+RUNTIME is ``threads`` or ``greenlets`` (everything patched, as in a Locust worker), OPTIONS are those of `connect` in
+JSON, for each connection. Each line it writes is JSON; a job that says ``ready`` goes on after a line of input.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ if sys.argv[2] == "greenlets":
 
     monkey.patch_all()
 
+import contextlib
+import functools
 import gc
+import hashlib
 import json
 import os
 import queue
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,8 @@ from harness.errors import CallTimeout, HarnessError, NotSent, RemoteError
 from harness.etf import Atom
 
 CALLERS = 50
+
+Lost = queue.Queue[str]
 
 
 def say(**what: Any) -> None:
@@ -63,39 +70,59 @@ def at_once(*jobs: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def spin(link: Connection, lost: queue.Queue[str], seconds: float) -> None:
-    """Compute for `seconds` without ever giving way to another greenlet, then call."""
-    waiting: list[str] = []
-    sleeper = threading.Thread(
-        target=lambda: waiting.append(outcome(lambda: link.rpc("timer", "sleep", [int(seconds * 1000)], timeout=None)))
-    )
-    sleeper.start()
-    while not link.rpc("erlang", "nodes", [Atom("hidden")]):
-        pass
+def busy(seconds: float) -> None:
+    """Compute without ever giving way to another greenlet."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sum(range(1000))
-    after = outcome(lambda: link.rpc("erlang", "abs", [-1]))
-    sleeper.join()
-    say(after=after, waiting=waiting[0], closed=link.closed)
 
 
-def stopped(link: Connection, lost: queue.Queue[str], _number: float) -> None:
+def spin(seconds: float, lost: Lost, link: Connection, stuck: Connection | None = None) -> None:
+    """Compute for `seconds` while a call is being served; call again. ``stuck`` cannot get its call out meanwhile."""
+    waiting: list[str] = []
+    calls = [lambda: link.rpc("timer", "sleep", [int(seconds * 1000)], timeout=None)]
+    if stuck is not None:
+        payload = bytes(20 << 20)
+        calls.append(lambda: stuck.rpc("erlang", "byte_size", [payload], timeout=None))
+        say(ready=True)
+        sys.stdin.readline()
+    for call in calls:
+        threading.Thread(target=lambda call=call: waiting.append(outcome(call)), daemon=True).start()
+    for _ in range(100):  # what has to be sent is on its way now
+        link.rpc("erlang", "abs", [-1])
+    busy(seconds)
+    after = outcome(lambda: link.rpc("erlang", "abs", [-1], timeout=30))
+    while not waiting:
+        time.sleep(0.01)
+    say(after=after, waiting=waiting, closed=link.closed)
+
+
+def stopped(_number: float, lost: Lost, link: Connection) -> None:
     """Wait for an answer that never comes; whoever started this stops and continues the process meanwhile."""
     say(ready=True)
     waited = outcome(lambda: link.rpc("timer", "sleep", [Atom("infinity")], timeout=None))
     say(waited=waited, cause=lost.get(), after=outcome(lambda: link.rpc("erlang", "abs", [-1])))
 
 
-def large(link: Connection, lost: queue.Queue[str], number: float) -> None:
+def slow(number: float, lost: Lost, link: Connection) -> None:
+    """An argument and a reply of `number` bytes, one after the other."""
+    size = int(number)
+    payload = os.urandom(size)
+    assert link.rpc("erlang", "md5", [payload], timeout=120) == hashlib.md5(payload).digest()
+    assert link.rpc("binary", "copy", [b"x", size], timeout=120) == b"x" * size
+    say(closed=link.closed)
+
+
+def large(number: float, lost: Lost, link: Connection) -> None:
     """Three arguments and three replies of `number` bytes at once, small calls in between."""
     size = int(number)
     payload = os.urandom(1 << 20) * (size >> 20)
+    digest = hashlib.md5(payload).digest()
     over = threading.Event()
     small = Counter[str]()
 
     def out() -> None:
-        assert link.rpc("erlang", "md5", [payload], timeout=120) == link.rpc("erlang", "md5", [payload], timeout=120)
+        assert link.rpc("erlang", "md5", [payload], timeout=120) == digest
 
     def back() -> None:
         assert link.erpc("binary", "copy", [payload[: 1 << 20], size >> 20], timeout=120) == payload
@@ -116,7 +143,70 @@ def large(link: Connection, lost: queue.Queue[str], number: float) -> None:
     say(small=small, closed=link.closed)
 
 
-def weigh(link: Connection, lost: queue.Queue[str], number: float) -> None:
+class Interrupted(Exception):
+    """What a signal raises in the middle of a call; in greenlets a timeout of theirs."""
+
+
+def impatient(number: float, lost: Lost, link: Connection) -> None:
+    """Callers that give up, or are interrupted, while they wait, among others that wait on: whoever happens to read
+    for all when he leaves has to be replaced."""
+    patient, hurried = Counter[str](), Counter[str]()
+    over = threading.Event()
+
+    def wait(seed: int) -> None:
+        while not over.is_set():
+            term = (seed, time.monotonic_ns())
+            for call in (link.rpc, link.erpc):
+                answer = call("erlang", "hd", [[term]], timeout=60)
+                patient["ok" if answer == term else f"{answer!r} for {term!r}"] += 1
+
+    def hurry(seed: int) -> None:
+        for n in range(int(number)):
+            sleeping = [(seed + n) % 30]
+            hurried[outcome(lambda sleeping=sleeping: link.rpc("timer", "sleep", sleeping, timeout=0.012))] += 1
+
+    def interrupted() -> int:
+        count = 0
+        for _ in range(20):
+            try:
+                with interruption(0.05):
+                    link.rpc("timer", "sleep", [Atom("infinity")], timeout=None)
+            except Interrupted:
+                count += 1
+        return count
+
+    waiting = [threading.Thread(target=wait, args=(seed,)) for seed in range(4)]
+    for thread in waiting:
+        thread.start()
+    try:
+        times = interrupted()
+        at_once(*[functools.partial(hurry, seed) for seed in range(20)])
+    finally:
+        over.set()
+    for thread in waiting:
+        thread.join()
+    say(patient=patient, impatient=hurried, interrupted=times, closed=link.closed)
+
+
+@contextlib.contextmanager
+def interruption(seconds: float) -> Iterator[None]:
+    """Interrupted is raised here after that time."""
+    if sys.argv[2] == "greenlets":
+        import gevent
+
+        with gevent.Timeout(seconds, Interrupted):
+            yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+
+
+def weigh(number: float, lost: Lost, link: Connection) -> None:
     """`number` calls of every kind and outcome by many callers; memory after a quarter of them and at the end."""
 
     def calls(count: int) -> None:
@@ -162,20 +252,20 @@ def resident() -> int:
 
 
 def main() -> None:
-    job, runtime, peer, address, ticktime, *number = sys.argv[1:]
-    options: dict[str, Any] = {}
+    job, runtime, number, *options = sys.argv[1:]
+    given: dict[str, Any] = {}
     if runtime == "greenlets":
         from harness.load.greenlets import GREENLETS
 
-        options["runtime"] = GREENLETS
-    lost: queue.Queue[str] = queue.Queue()
-    link = connect(
-        peer, host=address, cookie="test-cookie", local=f"{job}_{runtime}@harness", ticktime=float(ticktime),
-        on_close=lambda error: lost.put(error.cause), **options,
-    )  # fmt: skip
-    jobs = {"spin": spin, "stopped": stopped, "large": large, "weigh": weigh}
-    jobs[job](link, lost, float(number[0]) if number else 0.0)
-    link.close()
+        given["runtime"] = GREENLETS
+    lost: Lost = queue.Queue()
+    links = [connect(**given, **json.loads(each), on_close=lambda error: lost.put(error.cause)) for each in options]
+    jobs: dict[str, Callable[..., None]] = {
+        "spin": spin, "stopped": stopped, "slow": slow, "large": large, "impatient": impatient, "weigh": weigh,
+    }  # fmt: skip
+    jobs[job](float(number), lost, *links)
+    for link in links:
+        link.close()
 
 
 if __name__ == "__main__":

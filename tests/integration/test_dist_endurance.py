@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from children import RUNTIMES, StartChild
+from children import RUNTIMES, StartChild, to
 from commands import wait_until
 from nodes import ErlangNode, StartErlang, evaluate
 from wires import wire
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.docker
 
 TICKTIME = 4.0
 LARGE = 20 << 20
-SLOW = 3 << 20  # bytes a second: LARGE takes longer than a node waits for a tick
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +42,30 @@ def link(node: ErlangNode) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_large_terms_and_small_calls_at_once(node: ErlangNode, child: StartChild, runtime: str) -> None:
-    told = child("large", runtime, node, TICKTIME, LARGE).told()
+    told = child("large", runtime, to(node, ticktime=TICKTIME), number=LARGE).told()
     assert set(told["small"]) == {"ok"}
     assert told["small"]["ok"] > 20
     assert not told["closed"]
 
 
-def test_a_large_argument_over_a_slow_link(node: ErlangNode) -> None:
-    with wire(node, rate=SLOW) as slow:
-        link = node.connect(host="127.0.0.1", port=slow.port, local="slow@harness", ticktime=TICKTIME)
-        assert link.rpc("erlang", "byte_size", [bytes(LARGE)], timeout=120) == LARGE
-        assert not link.closed
-        link.close()
+@pytest.mark.parametrize(("otp", "runtime"), [(25, "threads"), (27, "greenlets")])
+def test_frames_that_take_several_ticks(
+    nodes: dict[int, ErlangNode], child: StartChild, otp: int, runtime: str
+) -> None:
+    """A tick may not land in the middle of one, and who still reads or writes is not silent."""
+    with wire(nodes[otp], rate=LARGE / 6) as slow:
+        through = to(nodes[otp], host="127.0.0.1", port=slow.port, ticktime=TICKTIME)
+        assert child("slow", runtime, through, number=LARGE / 2).told() == {"closed": False}
 
 
-def test_a_large_reply_over_a_slow_link(node: ErlangNode) -> None:
-    with wire(node, rate=SLOW) as slow:
-        link = node.connect(host="127.0.0.1", port=slow.port, local="slow@harness", ticktime=TICKTIME)
-        assert link.rpc("binary", "copy", [b"x", LARGE], timeout=120) == b"x" * LARGE
-        assert not link.closed
-        link.close()
+@pytest.mark.parametrize(("otp", "runtime"), [(25, "threads"), (27, "greenlets")])
+def test_terms_that_take_longer_than_the_ticktime(
+    nodes: dict[int, ErlangNode], child: StartChild, otp: int, runtime: str
+) -> None:
+    """A node counts whole packets only, so the term has to go, and to come, in fragments."""
+    with wire(nodes[otp], rate=LARGE / 6) as slow:
+        through = to(nodes[otp], host="127.0.0.1", port=slow.port, ticktime=TICKTIME, atom_cache=True)
+        assert child("slow", runtime, through, number=LARGE).told() == {"closed": False}
 
 
 def test_bytes_that_come_and_go_one_by_one(node: ErlangNode) -> None:
@@ -149,10 +152,19 @@ def test_printing_to_us(link: Connection) -> None:
 def test_a_sender_that_is_suspended_because_we_read_slowly(start_erlang: StartErlang) -> None:
     """``+zdbbl 1``: a kilobyte waiting for us, and who sends more is suspended until we have read."""
     node = start_erlang(27, "+zdbbl", "1")
-    with wire(node, rate=SLOW) as slow:
+    with wire(node, rate=LARGE / 6) as slow:
         link = node.connect(host="127.0.0.1", port=slow.port, local="busy@harness")
-        calls_go_on(link, lambda: link.rpc("binary", "copy", [b"x", LARGE // 4], timeout=120))
+        calls_go_on(link, lambda: link.rpc("binary", "copy", [b"x", LARGE >> 2], timeout=120))
         link.close()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_callers_that_leave_while_others_wait(node: ErlangNode, child: StartChild, runtime: str) -> None:
+    told = child("impatient", runtime, to(node), number=100).told()
+    assert told["patient"] == {"ok": told["patient"]["ok"]}
+    assert set(told["impatient"]) == {"ok", "CallTimeout"}
+    assert told["interrupted"] == 20
+    assert not told["closed"]
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -168,7 +180,7 @@ def stays(told: dict[str, Any]) -> None:
 def test_memory_after_a_hundred_thousand_calls(
     nodes: dict[int, ErlangNode], child: StartChild, runtime: str, pure: str
 ) -> None:
-    stays(child("weigh", runtime, nodes[27], TICKTIME, 100_000, HARNESS_PURE=pure).told())
+    stays(child("weigh", runtime, to(nodes[27]), number=100_000, HARNESS_PURE=pure).told())
 
 
 @pytest.mark.soak
@@ -176,4 +188,4 @@ def test_memory_after_a_hundred_thousand_calls(
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("pure", ["", "1"])
 def test_memory_after_a_million_calls(node: ErlangNode, child: StartChild, runtime: str, pure: str) -> None:
-    stays(child("weigh", runtime, node, TICKTIME, 1_000_000, HARNESS_PURE=pure).told())
+    stays(child("weigh", runtime, to(node), number=1_000_000, HARNESS_PURE=pure).told())

@@ -9,9 +9,10 @@ import signal
 import time
 
 import pytest
-from children import RUNTIMES, StartChild
+from children import RUNTIMES, StartChild, to
 from commands import wait_until
 from nodes import ErlangNode, StartErlang
+from wires import wire
 
 from harness.dist import Connection
 from harness.errors import ConnectionLost
@@ -19,6 +20,7 @@ from harness.etf import Atom
 
 pytestmark = pytest.mark.docker
 
+CHILD = "child@harness"
 TICKS = 4  # of one ticktime: net_tickintensity of every node here
 
 
@@ -74,8 +76,23 @@ def test_our_process_computes_longer_than_two_ticktimes(
 ) -> None:
     """In greenlets nothing else of the process's Python runs in that time."""
     ticktime, node = quick[1]
-    told = child("spin", runtime, node, ticktime, 2.5 * ticktime).told()
-    assert told == {"after": "ok", "waiting": "ok", "closed": False}
+    told = child("spin", runtime, to(node, ticktime=ticktime), number=2.5 * ticktime).told()
+    assert told == {"after": "ok", "waiting": ["ok"], "closed": False}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_connection_that_is_stuck_in_writing_holds_up_no_other(
+    quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
+) -> None:
+    """One peer does not read, and may for hours; the other has to see ticks while our process computes."""
+    ticktime, node = quick[1]
+    with wire(node) as held:
+        patient = to(node, host="127.0.0.1", port=held.port, local="stuck@harness", ticktime=3600)
+        one = child("spin", runtime, to(node, ticktime=ticktime), patient, number=2.5 * ticktime)
+        assert one.told() == {"ready": True}
+        held.hold()
+        one.go_on()
+        assert one.told() == {"after": "ok", "waiting": ["ok"], "closed": False}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -84,11 +101,11 @@ def test_our_process_is_stopped_longer_than_the_ticktime(
 ) -> None:
     ticktime, node = quick[1]
     watcher = node.connect(local="watcher@harness", ticktime=ticktime)
-    one = child("stopped", runtime, node, ticktime)
+    one = child("stopped", runtime, to(node, ticktime=ticktime))
     assert one.told() == {"ready": True}
-    wait_until(lambda: known(watcher, one.local), "connection")
+    wait_until(lambda: known(watcher, CHILD), "connection")
     one.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: not known(watcher, one.local), "the node's own net tick timeout")
+    wait_until(lambda: not known(watcher, CHILD), "the node's own net tick timeout")
     one.process.send_signal(signal.SIGCONT)
     told = one.told()
     assert (told["waited"], told["after"]) == ("ConnectionLost", "NotSent")
@@ -101,7 +118,7 @@ def test_a_paused_node_is_noticed_and_not_too_early(
     quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
 ) -> None:
     ticktime, node = quick[1]
-    one = child("stopped", runtime, node, ticktime)
+    one = child("stopped", runtime, to(node, ticktime=ticktime))
     assert one.told() == {"ready": True}
     before = time.monotonic()
     node.container.pause()
