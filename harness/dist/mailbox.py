@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.dist.bonds import Bonds, Target
 from harness.dist.control import AliasSend, Exit2, RegSend, Send, SpawnReply, SpawnRequest
-from harness.dist.exchange import Exchange, Spawning
+from harness.dist.exchange import Exchange
+from harness.dist.processes import Spawning
 from harness.dist.runtime import Runtime
 from harness.errors import CallTimeout, ConnectionLost, MailboxClosed, ReceiveTimeout, RemoteError, UsageError
 from harness.etf import Atom, Pid, Reference, Term, encode
@@ -156,7 +157,7 @@ class Mailbox:
         ref = self._exchange.new_reference()
         mfa = (Atom(module), Atom(function), len(args))
         options: list[Term] = [Atom(word) for word, wanted in (("monitor", monitor), ("link", link)) if wanted]
-        request = SpawnRequest(ref, self.pid, self._exchange.itself.bonds.pid, mfa, options)
+        request = SpawnRequest(ref, self.pid, self._exchange.own_pid, mfa, options)
         spawning = Spawning(self, node, self._runtime.parker())
         operation = f"spawn {module}:{function}/{len(args)}"
         self._exchange.spawn(request, list(args), node, spawning)

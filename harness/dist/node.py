@@ -1,19 +1,172 @@
-"""Becoming a hidden node's connection: EPMD, dial, handshake."""
+"""A node of ours: it dials and is dialled, and its processes are found by others."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import ssl
 import time
 from collections.abc import Callable
 
-from harness.dist import epmd
-from harness.dist.calls import Envelope
+from harness.dist import kernel
 from harness.dist.connection import Connection
-from harness.dist.handshake import Established, Identity, Initiator, Refused
-from harness.dist.runtime import THREADS, Runtime, Stream
-from harness.dist.tls import HEADER, TlsFailed, secured
-from harness.errors import DecodeError, HarnessError, NoSuchNode, NotSent, UsageError
+from harness.dist.dial import check_name, limit
+from harness.dist.events import NodeEvent
+from harness.dist.exchange import Exchange
+from harness.dist.flags import HIDDEN, VISIBLE
+from harness.dist.handshake import Identity
+from harness.dist.links import Links, OnClose
+from harness.dist.listen import Door, Registration
+from harness.dist.mailbox import Mailbox
+from harness.dist.runtime import THREADS, Runtime
+from harness.errors import NotSent, UsageError
+
+
+class Node:
+    """The node `name` ("me@host"), hidden unless told otherwise. Without a name ("", or the host alone) the first
+    node connected to gives it one.
+
+    One incarnation of a name has one creation: what was meant for an earlier one is dropped. `ticktime` (seconds) is
+    the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``.
+
+    A visible node is one of the cluster to all others: they list it in ``nodes()``, connect to it by themselves, and
+    their `global` expects answers that this one does not give. That is for trying out; hidden disturbs nobody.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cookie: str,
+        *,
+        hidden: bool = True,
+        runtime: Runtime = THREADS,
+        ticktime: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), HIDDEN if hidden else VISIBLE)
+        self._hidden = hidden
+        self._runtime = runtime
+        self._subscribers: list[Callable[[NodeEvent], None]] = []
+        self._links = Links(identity, runtime, ticktime=ticktime, tls=tls, subscribers=self._subscribers)
+        self._doors: list[Door | Registration] = []
+
+    @property
+    def name(self) -> str:
+        """ "", or the host alone, until a peer has given a name."""
+        return self._links.identity.name
+
+    @property
+    def connections(self) -> dict[str, Connection]:
+        """The connections that stand, by peer."""
+        return self._links.standing
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- other nodes ---------------------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        peer: str,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        epmd_port: int = 4369,
+        timeout: float = 5.0,
+        on_close: OnClose | None = None,
+    ) -> Connection:
+        """The connection to `peer`: the one that stands, or a new one to `host` (default: as its name says), IPv4 or
+        IPv6. Without `port`, EPMD there is asked; a node without EPMD needs it.
+
+        `timeout` (seconds) bounds all of it. `on_close` gets the reason of a loss once, in a thread of its own,
+        unless `close` was called. Raises NoSuchNode (EPMD does not know it), HandshakeRefused (with reason), NotSent
+        (nobody there, or silent).
+        """
+        return self._links.connect(peer, host or peer.partition("@")[2], port, epmd_port, timeout, on_close)
+
+    def ping(self, peer: str, timeout: float = 5.0) -> float:
+        """Seconds that the `net_kernel` of a connected node took to say yes, as for ``net_adm:ping/1``.
+
+        Raises NotSent, ReceiveTimeout.
+        """
+        with self.mailbox() as asking:
+            ref = asking.alias()
+            start = time.perf_counter()
+            asking.send(("net_kernel", peer), kernel.ping(asking.pid, ref))
+            asking.receive(timeout, lambda message: message == (ref, "yes"))
+            return time.perf_counter() - start
+
+    def subscribe(self, subscriber: Callable[[NodeEvent], None]) -> None:
+        """`subscriber` gets NodeUp and NodeDown in the order they happen, from whoever noticed; it must not raise.
+
+        To have them in a mailbox: ``node.subscribe(mailbox.deliver)``.
+        """
+        self._subscribers.append(subscriber)
+
+    def unsubscribe(self, subscriber: Callable[[NodeEvent], None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._subscribers.remove(subscriber)
+
+    # --- processes -----------------------------------------------------------------------------------------------
+
+    def mailbox(self, name: str | None = None) -> Mailbox:
+        """A process of this node, registered as `name`. Raises UsageError: the name is taken, or the node has none."""
+        return Mailbox(self._named("mailbox"), self._runtime, name)
+
+    def _named(self, operation: str) -> Exchange:
+        self._links.check_open()
+        if self._links.exchange is None:
+            raise UsageError(operation, "the node has no name yet", "connect to the node that is to name it first")
+        return self._links.exchange
+
+    # --- being dialled -------------------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        register: bool = True,
+        epmd_port: int = 4369,
+        tls: ssl.SSLContext | None = None,
+        timeout: float = 5.0,
+    ) -> int:
+        """Be dialled at `host` ("::1", "0.0.0.0" ...); gives the port. With `register` the EPMD of this machine tells
+        others of it for as long as the node lives, also after EPMD was started anew.
+
+        `tls`: a context for the side that is dialled. Raises NotSent: the address is not to be had, EPMD is not there
+        or knows the name already; UsageError: the node has no name yet.
+        """
+        self._named("listen")
+        try:
+            listener = self._runtime.listen(host, port)
+        except OSError as error:
+            raise NotSent("listen", f"{host}:{port}: {error.strerror or error}", node=self.name) from error
+        door = Door(listener, self._runtime, lambda stream: self._links.welcome(stream, tls))
+        self._links.listening = True
+        self._doors.append(door)
+        if register:
+            entry = Registration(self._runtime, self.name, listener.port, self._hidden, host, epmd_port)
+            try:
+                entry.start(limit(timeout))
+            except BaseException:
+                door.close()
+                self._doors.remove(door)
+                raise
+            self._doors.append(entry)
+        return listener.port
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Leave: nobody dials us any more, connections end, mailboxes are closed."""
+        doors, self._doors = self._doors, []
+        for door in doors:
+            door.close()
+        self._links.close()
 
 
 def connect(
@@ -28,98 +181,13 @@ def connect(
     timeout: float = 5.0,
     ticktime: float = 60.0,
     tls: ssl.SSLContext | None = None,
-    on_close: Callable[[HarnessError], None] | None = None,
+    on_close: OnClose | None = None,
 ) -> Connection:
     """Connect as hidden node `local` to `peer` ("n1@n1"), dialling `host`:`port` (the name need not resolve).
 
-    Without `port`, EPMD at `host`:`epmd_port` is asked. `timeout` (seconds) bounds all of it; `ticktime` is the
-    peer's net_ticktime. With `tls` the peer is a node of ``-proto_dist inet_tls`` (see `tls.Credentials`). `on_close`
-    gets the reason once, in a thread of its own, unless `close` was called.
-
-    Raises NoSuchNode (EPMD does not know it), HandshakeRefused (with reason), NotSent (nobody there, or silent).
+    A node of one connection: see `Node` and `Node.connect`. Each has a creation of its own, so answers to an earlier
+    connection under this name are dropped by the peer.
     """
-    for name in (peer, local):
-        if not all(name.partition("@")):
-            raise UsageError("connect", f"{name!r} is no node name", "write it as name@host")
-    deadline = time.monotonic() + timeout
-    if port is None:
-        port = _ask_epmd(peer, host, epmd_port, runtime, deadline)
-    # A creation per connection: answers to an earlier connection under this name are dropped by the peer.
-    creation = 4 + secrets.randbelow(2**32 - 4)
-    identity = Identity(local, cookie, creation, header=2 if tls is None else HEADER)
-    stream = _dial(peer, host, port, runtime, deadline)
-    try:
-        if tls is not None:
-            stream = secured(stream, tls, peer, runtime, lambda: _left(deadline))
-        done = _shake_hands(stream, Initiator(identity, peer, secrets.randbits(32)), deadline)
-    except BaseException:
-        stream.close()
-        raise
-    return Connection(
-        stream,
-        runtime,
-        Envelope(local, identity.creation),
-        peer=peer,
-        flags=done.flags,
-        ticktime=ticktime,
-        rest=done.rest,
-        on_close=on_close,
-    )
-
-
-def _dial(peer: str, host: str, port: int, runtime: Runtime, deadline: float) -> Stream:
-    try:
-        return runtime.dial(host, port, _left(deadline))
-    except OSError as error:
-        cause = f"{host}:{port}: {error.strerror or error}"
-        raise NotSent("connect", cause, "is the node running and reachable from here?", node=peer) from error
-
-
-def _ask_epmd(peer: str, host: str, epmd_port: int, runtime: Runtime, deadline: float) -> int:
-    stream = _dial(peer, host, epmd_port, runtime, deadline)
-    reader = epmd.PortReader()
-    try:
-        stream.sendall(epmd.port_please(peer.partition("@")[0]))
-        while True:
-            stream.settimeout(_left(deadline))
-            data = stream.recv(4096)
-            match reader.receive(data):
-                case epmd.NodeEntry(port=port):
-                    return port
-                case epmd.NotRegistered():
-                    raise NoSuchNode("epmd", f"{host}:{epmd_port} does not know it", "is the node up?", node=peer)
-            if not data:
-                raise NotSent("epmd", f"{host}:{epmd_port} closed without an answer", node=peer)
-    except (OSError, DecodeError) as error:
-        raise NotSent("epmd", f"{host}:{epmd_port}: {error}", node=peer) from error
-    finally:
-        stream.close()
-
-
-def _shake_hands(stream: Stream, handshake: Initiator, deadline: float) -> Established:
-    try:
-        stream.sendall(handshake.start())
-        while True:
-            stream.settimeout(_left(deadline))
-            data = stream.recv(4096)
-            if not data:
-                raise handshake.eof()
-            for event in handshake.receive(data):
-                if isinstance(event, Established):
-                    return event
-                if isinstance(event, Refused):
-                    raise event.error
-                stream.sendall(event.data)
-    except TlsFailed as error:
-        raise error.refused(handshake.peer) from error
-    except TimeoutError as error:
-        remedy = "the node may be paused, overloaded or cut off"
-        raise NotSent("handshake", "no answer in time", remedy, node=handshake.peer) from error
-    except ConnectionError as error:  # a reset is a close, too
-        raise handshake.eof() from error
-    except OSError as error:
-        raise NotSent("handshake", str(error.strerror or error), node=handshake.peer) from error
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0.001)
+    check_name(local)
+    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls)
+    return node.connect(peer, host=host, port=port, epmd_port=epmd_port, timeout=timeout, on_close=on_close)

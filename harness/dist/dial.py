@@ -1,0 +1,94 @@
+"""The way to an established connection, on sockets: EPMD, dialling, the handshake in either role."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from harness.dist import epmd
+from harness.dist.handshake import Established, Initiator, Refused
+from harness.dist.handshake_base import Handshake
+from harness.dist.runtime import Runtime, Stream
+from harness.dist.tls import TlsFailed
+from harness.errors import DecodeError, NoSuchNode, NotSent, UsageError
+
+Left = Callable[[], float]
+"""Seconds until whoever waits has no more time; never 0."""
+
+_Answer = TypeVar("_Answer")
+
+
+def limit(seconds: float) -> Left:
+    deadline = time.monotonic() + seconds
+    return lambda: max(deadline - time.monotonic(), 0.001)
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError."""
+    if not all(name.partition("@")):
+        raise UsageError("connect", f"{name!r} is no node name", "write it as name@host")
+
+
+def dial(peer: str, host: str, port: int, runtime: Runtime, left: Left) -> Stream:
+    """Raises NotSent."""
+    try:
+        return runtime.dial(host, port, left())
+    except OSError as error:
+        cause = f"{host}:{port}: {error.strerror or error}"
+        raise NotSent("connect", cause, "is the node running and reachable from here?", node=peer) from error
+
+
+def ask_epmd(peer: str, host: str, epmd_port: int, runtime: Runtime, left: Left) -> int:
+    """The distribution port of `peer`. Raises NoSuchNode, NotSent."""
+    stream = dial(peer, host, epmd_port, runtime, left)
+    try:
+        entry = ask(stream, epmd.port_please(peer.partition("@")[0]), epmd.PortReader().receive, left)
+    except (OSError, DecodeError) as error:
+        raise NotSent("epmd", f"{host}:{epmd_port}: {error}", node=peer) from error
+    finally:
+        stream.close()
+    if isinstance(entry, epmd.NodeEntry) and entry.port:  # 0: it listens nowhere
+        return entry.port
+    raise NoSuchNode("epmd", f"{host}:{epmd_port} does not know it", "is the node up?", node=peer)
+
+
+def ask(stream: Stream, request: bytes, receive: Callable[[bytes], _Answer | None], left: Left) -> _Answer:
+    """Send a request to EPMD and read until `receive` has the answer. Raises OSError, DecodeError."""
+    stream.settimeout(left())
+    stream.sendall(request)
+    while True:
+        stream.settimeout(left())
+        data = stream.recv(4096)
+        answer = receive(data)
+        if answer is not None:
+            return answer
+        if not data:
+            raise ConnectionError("closed without an answer")
+
+
+def shake_hands(stream: Stream, handshake: Handshake, left: Left) -> Established:
+    """Until both sides know each other. Raises HandshakeRefused, NotSent."""
+    try:
+        if isinstance(handshake, Initiator):
+            stream.sendall(handshake.start())
+        while True:
+            stream.settimeout(left())
+            data = stream.recv(4096)
+            if not data:
+                raise handshake.eof()
+            for event in handshake.receive(data):
+                if isinstance(event, Established):
+                    return event
+                if isinstance(event, Refused):
+                    raise event.error
+                stream.sendall(event.data)
+    except TlsFailed as error:
+        raise error.refused(handshake.peer) from error
+    except TimeoutError as error:
+        remedy = "the node may be paused, overloaded or cut off"
+        raise NotSent("handshake", "no answer in time", remedy, node=handshake.peer) from error
+    except ConnectionError as error:  # a reset is a close, too
+        raise handshake.eof() from error
+    except OSError as error:
+        raise NotSent("handshake", str(error.strerror or error), node=handshake.peer) from error

@@ -1,0 +1,277 @@
+"""Who is connected to a node of ours: dialling, being dialled, and which of the two goes on if both happen at once."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from harness.dist.calls import Envelope
+from harness.dist.connection import Connection
+from harness.dist.dial import Left, ask_epmd, check_name, dial, limit, shake_hands
+from harness.dist.events import NodeEvent
+from harness.dist.exchange import Exchange
+from harness.dist.flags import Flag
+from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
+from harness.dist.runtime import Parker, Runtime, Stream
+from harness.dist.tls import HEADER, secured
+from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent
+
+_SETUP = 7.0  # s that whoever dials us has for the handshake: net_setuptime's default
+_SERIES = 1 << 18
+
+OnClose = Callable[[HarnessError], None]
+
+
+class _Link(Connection):
+    """A connection whose node hears of its end, whoever ended it."""
+
+    on_end: OnClose
+    on_loss: OnClose
+
+    def close(self) -> None:
+        super().close()
+        self.on_end(ConnectionLost("connection", "closed by this side", node=self.peer))
+
+    def replaced(self, runtime: Runtime) -> None:
+        """The peer has connected anew: it has lost this connection, which we have not noticed yet."""
+        if not self.closed:
+            super().close()
+            error = ConnectionLost("connection", "the node has connected anew", node=self.peer)
+            runtime.spawn(lambda: self.on_loss(error), f"dist-close {self.peer}")
+
+
+class _Attempt:
+    """One peer being dialled. Others who want it wait here; so does the attempt that gave way to the peer's own."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting: list[Parker] = []
+        self.stream: Stream | None = None
+        self.gave_way = False
+
+    def wait(self, left: Left) -> None:
+        parker = self._runtime.parker()
+        self._waiting.append(parker)
+        parker.park(left())
+
+    def go_on(self) -> None:
+        for parker in self._waiting:
+            parker.unpark()
+
+    def give_way(self) -> None:
+        self.gave_way = True
+        if self.stream is not None:
+            self.stream.close()
+
+
+class Links:
+    """The connections of one node. `exchange` is there as soon as the node has a name."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        runtime: Runtime,
+        *,
+        ticktime: float,
+        tls: ssl.SSLContext | None,
+        subscribers: Sequence[Callable[[NodeEvent], None]],
+    ) -> None:
+        self.identity = identity
+        self.exchange: Exchange | None = None
+        self.listening = False
+        self._runtime = runtime
+        self._ticktime = ticktime
+        self._tls = tls
+        self._subscribers = subscribers
+        self._guard = runtime.lock()
+        self._attempts: dict[str, _Attempt] = {}
+        self._series = 0
+        self._closed = False
+        if "@" in identity.name:
+            check_name(identity.name)
+            self._named(identity.name, identity.creation)
+
+    @property
+    def standing(self) -> dict[str, Connection]:
+        links = dict(self.exchange.connections) if self.exchange is not None else {}
+        return {peer: link for peer, link in links.items() if isinstance(link, Connection) and not link.closed}
+
+    def close(self) -> None:
+        """No connection is left, and none comes."""
+        with self._guarded():
+            self._closed = True
+        for connection in self.standing.values():
+            connection.close()
+        if self.exchange is not None:
+            self.exchange.close()
+
+    def check_open(self) -> None:
+        """Raises NotSent."""
+        if self._closed:
+            raise NotSent("node", "it is closed", node=self.identity.name)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        self._guard.acquire()
+        try:
+            yield
+        finally:
+            self._guard.release()
+
+    # --- dialling ------------------------------------------------------------------------------------------------
+
+    def connect(
+        self, peer: str, host: str, port: int | None, epmd_port: int, timeout: float, on_close: OnClose | None
+    ) -> Connection:
+        """See `Node.connect`."""
+        check_name(peer)
+        left = limit(timeout)
+        attempt = _Attempt(self._runtime)
+        while True:
+            with self._guarded():
+                self.check_open()
+                standing = self.standing.get(peer)
+                other = self._attempts.setdefault(peer, attempt) if standing is None else None
+            if standing is not None:
+                return standing
+            if other is attempt:
+                break
+            if other is not None:
+                other.wait(left)
+        try:
+            connection = self._reach(peer, host, port, epmd_port, attempt, left, on_close)
+        finally:
+            with self._guarded():
+                del self._attempts[peer]
+                attempt.go_on()
+        if self.exchange is not None:
+            self.exchange.tell()
+        return connection
+
+    def _reach(
+        self,
+        peer: str,
+        host: str,
+        port: int | None,
+        epmd_port: int,
+        attempt: _Attempt,
+        left: Left,
+        on_close: OnClose | None,
+    ) -> Connection:
+        try:
+            if port is None:
+                port = ask_epmd(peer, host, epmd_port, self._runtime, left)
+            stream = dial(peer, host, port, self._runtime, left)
+            return self._introduce(stream, peer, attempt, left, on_close)
+        except NotSent as error:
+            nok = isinstance(error, HandshakeRefused) and error.reason == "nok"
+            if not (attempt.gave_way or (nok and self.listening)):
+                raise
+            deadline = time.monotonic() + left()  # the peer dials us at the same time, and its attempt goes on
+            while time.monotonic() < deadline:
+                if (theirs := self.standing.get(peer)) is not None:
+                    return theirs
+                attempt.wait(left)
+            raise
+
+    def _introduce(
+        self, stream: Stream, peer: str, attempt: _Attempt, left: Left, on_close: OnClose | None
+    ) -> Connection:
+        try:
+            with self._guarded():
+                attempt.stream = stream
+                if attempt.gave_way:
+                    raise NotSent("connect", "gave way to the connection that the node sets up", node=peer)
+            if self._tls is not None:
+                stream = secured(stream, self._tls, peer, self._runtime, left)
+            identity = replace(self.identity, header=2 if self._tls is None else HEADER)
+            done = shake_hands(stream, Initiator(identity, peer, secrets.randbits(32)), left)
+            with self._guarded():
+                if attempt.gave_way:
+                    raise NotSent("connect", "gave way to the connection that the node sets up", node=peer)
+                return self._adopt(stream, done, on_close)
+        except BaseException:
+            stream.close()
+            raise
+
+    def _adopt(self, stream: Stream, done: Established, on_close: OnClose | None = None) -> Connection:
+        """The connection over an established stream. Under the guard; `Exchange.tell` is to be called after it."""
+        self.check_open()
+        exchange = self.exchange or self._named(done.local, done.local_creation)
+        if done.local != exchange.name:
+            raise HandshakeRefused("handshake", "name", f"it names us {done.local}", node=done.peer)
+        self._series = 1 + self._series % (_SERIES - 1)
+
+        def lost(error: HarnessError) -> None:
+            link.on_end(error)
+            if on_close is not None:
+                on_close(error)
+
+        def make() -> _Link:
+            link = _Link(
+                stream,
+                self._runtime,
+                Envelope(exchange.name, exchange.creation, self._series),
+                peer=done.peer,
+                flags=done.flags,
+                ticktime=self._ticktime,
+                rest=done.rest,
+                on_close=lost,
+                on_message=exchange.receive,
+            )
+            link.on_end = lambda error: exchange.lost(link, error)
+            link.on_loss = lost
+            return link
+
+        link, before = exchange.connected(make, hidden=not done.flags & Flag.PUBLISHED)
+        if isinstance(before, _Link):
+            before.replaced(self._runtime)
+        return link
+
+    def _named(self, name: str, creation: int) -> Exchange:
+        self.identity = replace(self.identity, name=name, creation=creation)
+        self.exchange = Exchange(name, creation, self._runtime, self._subscribers)
+        return self.exchange
+
+    # --- being dialled -------------------------------------------------------------------------------------------
+
+    def welcome(self, stream: Stream, tls: ssl.SSLContext | None) -> None:
+        """A stream that somebody opened to us. Who is refused learns it from the handshake; nobody is told here."""
+        left = limit(_SETUP)
+        assert self.exchange is not None
+        try:
+            if tls is not None:
+                stream = secured(stream, tls, "", self._runtime, left, server_side=True)
+            identity = replace(self.identity, header=2 if tls is None else HEADER)
+            done = shake_hands(stream, Acceptor(identity, secrets.randbits(32), self._answer), left)
+            with self._guarded():
+                self._adopt(stream, done)
+                attempt = self._attempts.get(done.peer)
+                if attempt is not None:
+                    attempt.go_on()
+            self.exchange.tell()
+        except HarnessError:
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+
+    def _answer(self, who: Name) -> str | Named:
+        """What a node that dials us is told (Distribution Handshake, status)."""
+        if who.flags & Flag.NAME_ME:
+            given = f"n{secrets.token_hex(6)}@{who.name or self.identity.name.partition('@')[2]}"
+            return Named(given, 4 + secrets.randbelow(2**32 - 4))
+        with self._guarded():
+            if who.name in self.standing:
+                return "alive"
+            attempt = self._attempts.get(who.name)
+            if attempt is None:
+                return "ok"
+            answer = simultaneous(self.identity.name, who.name)
+            if answer == "ok_simultaneous":
+                attempt.give_way()
+            return answer
