@@ -1,0 +1,163 @@
+"""Distribution over TLS against real nodes of OTP 25 and 27: calls, nodes among themselves, everyone's refusals."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from nodes import ErlangNode
+
+from harness.cluster.certificates import FLAGS, FOLDER, Authority, packed
+from harness.dist.tls import Credentials
+from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent
+from harness.etf import Atom
+
+pytestmark = pytest.mark.docker
+
+RUN, STRANGERS = Authority(), Authority()
+OURS = RUN.credentials("harness")
+MEGABYTE = 1_000_000
+SOON = ("-kernel", "net_setuptime", "1")  # s after which a node gives up another that does not speak its language
+
+
+def prepared(authority: Authority, *options: str) -> Callable[[Any, str], None]:
+    """Certificates of this authority, and these options beside the usual ones on both sides."""
+
+    def prepare(container: Any, host: str) -> None:
+        archive = packed(authority.credentials(host))
+        container.put_archive("/", archive)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            conf = tar.extractfile(f"{FOLDER}/ssl_dist.conf".lstrip("/"))
+            assert conf is not None
+            text = conf.read().decode().replace("{verify,", ", ".join((*options, "{verify,"))).encode()
+        changed = io.BytesIO()
+        with tarfile.open(fileobj=changed, mode="w") as tar:
+            entry = tarfile.TarInfo("ssl_dist.conf")
+            entry.size, entry.mode = len(text), 0o444
+            tar.addfile(entry, io.BytesIO(text))
+        container.put_archive(FOLDER, changed.getvalue())
+
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def nodes(start_erlang: Any) -> dict[int, ErlangNode]:
+    """OTP 25 as it comes, which is TLS 1.2; OTP 27 with TLS 1.3 as well and new keys after every megabyte."""
+    newer = ("{versions, ['tlsv1.3', 'tlsv1.2']}", f"{{key_update_at, {MEGABYTE}}}")
+    context = OURS.client_context()
+    return {
+        25: start_erlang(25, *FLAGS.split(), *SOON, prepare=prepared(RUN), tls=context),
+        27: start_erlang(27, *FLAGS.split(), prepare=prepared(RUN, *newer), tls=context),
+    }
+
+
+@pytest.fixture(params=(25, 27))
+def node(request: pytest.FixtureRequest, nodes: dict[int, ErlangNode]) -> ErlangNode:
+    return nodes[request.param]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    outcomes: list[Any] = [None] * len(calls)
+
+    def run(index: int) -> None:
+        try:
+            outcomes[index] = calls[index]()
+        except HarnessError as error:
+            outcomes[index] = error
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_calls(node: ErlangNode) -> None:
+    link: Any = node.connect()
+    assert link._stream._tls.version() == {25: "TLSv1.2", 27: "TLSv1.3"}[node.otp]
+    for call in (link.rpc, link.erpc):
+        assert call("erlang", "system_info", [Atom("otp_release")]) == list(str(node.otp).encode())
+        assert call("lists", "seq", [1, 1000]) == list(range(1, 1001))
+    assert link.rpc("erlang", "nodes", [Atom("hidden")]) == ["harness@harness"]
+    link.close()
+
+
+def test_large_terms_pass_both_ways_at_once(node: ErlangNode) -> None:
+    link = node.connect()
+    blob = bytes(20 * MEGABYTE)
+    sent, got, small = at_once(
+        lambda: link.rpc("erlang", "byte_size", [blob], timeout=60),
+        lambda: link.rpc("binary", "copy", [b"x", len(blob)], timeout=60),
+        lambda: [link.rpc("erlang", "abs", [-n], timeout=60) for n in range(100)],
+    )
+    assert (sent, got, small) == (len(blob), b"x" * len(blob), list(range(100)))
+    link.close()
+
+
+def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, ErlangNode], start_erlang: Any) -> None:
+    links = {otp: node.connect() for otp, node in nodes.items()}
+    assert links[25].rpc("net_adm", "ping", [Atom(nodes[27].name)], 20.0) == "pong"
+    assert nodes[27].name in links[25].rpc("erlang", "nodes")
+
+    plain = start_erlang(27, *SOON)
+    stranger = start_erlang(
+        27, *FLAGS.split(), *SOON, prepare=prepared(STRANGERS), tls=STRANGERS.credentials("harness").client_context()
+    )
+    for other in (plain, stranger):
+        link = other.connect()
+        assert link.rpc("net_adm", "ping", [Atom(nodes[25].name)], 20.0) == "pang"
+        assert links[25].rpc("net_adm", "ping", [Atom(other.name)], 20.0) == "pang"
+        link.close()
+
+    with pytest.raises(NotSent, match="no answer in time; does it run with -proto_dist inet_tls"):
+        plain.connect(tls=OURS.client_context(), timeout=2.0)
+    for link in links.values():
+        link.close()
+
+
+def test_whom_a_node_does_not_take(node: ErlangNode) -> None:
+    stranger = STRANGERS.credentials("harness")
+    ours_of_a_stranger = Credentials(OURS.ca, stranger.cert, stranger.key).client_context()
+    with pytest.raises(HandshakeRefused, match="does not take our certificate: unknown ca") as refused:
+        node.connect(tls=ours_of_a_stranger, local="bad@harness")
+    assert refused.value.reason == "tls_refused"
+
+    with pytest.raises(HandshakeRefused, match="the node speaks TLS; connect with tls") as refused:
+        node.connect(tls=None, local="bad@harness")
+    assert refused.value.reason == "tls"
+
+    with pytest.raises(HandshakeRefused, match="cookies differ") as refused:
+        node.connect(cookie="wrong", local="bad@harness")
+    assert refused.value.reason == "cookie"
+
+
+def test_what_node_we_do_not_take(node: ErlangNode) -> None:
+    with pytest.raises(HandshakeRefused, match="of an authority that is not trusted here") as refused:
+        node.connect(tls=STRANGERS.credentials("harness").client_context(), local="bad@harness")
+    assert refused.value.reason == "tls_authority"
+
+    with pytest.raises(HandshakeRefused, match="for another host: Hostname mismatch") as refused:
+        node.connect(peer=f"{node.host}@elsewhere", local="bad@harness")
+    assert refused.value.reason == "tls_name"
+
+
+def test_a_killed_node_is_noticed(start_erlang: Any) -> None:
+    victim = start_erlang(25, *FLAGS.split(), prepare=prepared(RUN), tls=OURS.client_context())
+    link = victim.connect()
+
+    def wait() -> None:
+        link.rpc("timer", "sleep", [60_000], timeout=None)
+
+    def kill() -> None:
+        while not link._slots:
+            pass
+        victim.container.kill("SIGKILL")
+
+    lost, _ = at_once(wait, kill)
+    assert isinstance(lost, ConnectionLost)
+    assert "closed by the node" in str(lost)
