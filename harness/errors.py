@@ -132,6 +132,18 @@ class Interrupted(KeyboardInterrupt):
 # --- terms and distribution ---------------------------------------------------------------------------------------
 
 
+class _Shown(reprlib.Repr):
+    """A remote term may be megabytes, or too deep for repr(), or an integer longer than Python prints."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"<integer of {x.bit_length()} bits>"
+
+
+_shown = _Shown()
+_shown.maxlevel, _shown.maxstring, _shown.maxother, _shown.maxtuple, _shown.maxlist = 8, 300, 300, 12, 12
+shown = _shown.repr
+
+
 class TermError(HarnessError):
     """Bytes and Python values that are no Erlang terms."""
 
@@ -188,15 +200,11 @@ class MailboxClosed(DistError):
     """The mailbox was closed, by its owner or by ``exit(Pid, kill)``, and is empty."""
 
 
-_shown = reprlib.Repr()  # a remote term may be megabytes, or too deep for repr()
-_shown.maxlevel, _shown.maxstring, _shown.maxother, _shown.maxtuple, _shown.maxlist = 8, 300, 300, 12, 12
-
-
 class RemoteError(DistError):
     """The remote side raised. ``klass`` is ``error``, ``exit``, ``throw`` or ``badrpc``; ``reason`` is a term."""
 
     def __init__(self, operation: str, klass: str, reason: object, *, node: str = "") -> None:
-        super().__init__(operation, f"{klass}: {_shown.repr(reason)}", node=node)
+        super().__init__(operation, f"{klass}: {shown(reason)}", node=node)
         self.klass = klass
         self.reason = reason
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 
-from harness.errors import EncodeError
+from harness.errors import EncodeError, shown
 from harness.etf.options import WIRE, EncodeOptions, Hook
 from harness.etf.terms import Atom, BitString, Export, Fun, ImproperList, PairMap, Pid, Port, Reference, Term
-from harness.etf.writers import WRITERS, encode_atom, integer, text_binary, text_list, text_utf8
+from harness.etf.writers import FIELD_ERRORS, WRITERS, encode_atom, integer, text_binary, text_list, text_utf8
 
 __all__ = ["encode", "encode_atom"]
 
@@ -100,13 +100,13 @@ def _map(value: dict[Term, Term] | PairMap, _out: list[bytes], _leaves: _Leaves)
 
 
 def _fun(value: Fun, out: list[bytes], _leaves: _Leaves) -> _Opened:
-    names = b"".join(
-        (encode_atom(value.module), *map(integer, (value.old_index, value.old_uniq)), WRITERS[Pid](value.pid))
-    )
     try:
+        if len(value.uniq) != 16:
+            raise ValueError("uniq has 16 bytes")
+        names = encode_atom(value.module) + integer(value.old_index) + integer(value.old_uniq) + WRITERS[Pid](value.pid)
         head = struct.pack(">B16sII", value.arity, value.uniq, value.index, len(value.free))
-    except struct.error as error:
-        raise EncodeError("encode", f"field of {value!r} out of range ({error})") from None
+    except FIELD_ERRORS as error:
+        raise EncodeError("encode", f"field of {shown(value)} out of range ({error})") from None
     at = len(out)
 
     def children() -> Iterator[Term]:

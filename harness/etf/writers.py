@@ -6,13 +6,16 @@ import math
 import struct
 from collections.abc import Callable
 
-from harness.errors import EncodeError
+from harness.errors import EncodeError, shown
 from harness.etf.terms import Atom, BitString, Export, Pid, Port, Reference, Term
 
 _u16 = struct.Struct(">BH").pack
 _u32 = struct.Struct(">BI").pack
 _i32 = struct.Struct(">Bi").pack
 _f64 = struct.Struct(">Bd").pack
+
+# What a field of the wrong type, or out of range, makes of the packing.
+FIELD_ERRORS = (struct.error, ValueError, OverflowError, TypeError, AttributeError)
 
 _ATOMS_MAX = 16_384
 _atoms: dict[str, bytes] = {}
@@ -134,8 +137,8 @@ def _checked(pack: Callable[[Term], bytes]) -> Callable[[Term], bytes]:
     def packed(value: Term) -> bytes:
         try:
             return pack(value)
-        except (struct.error, ValueError) as error:
-            raise EncodeError("encode", f"field of {value!r} out of range ({error})") from None
+        except FIELD_ERRORS as error:
+            raise EncodeError("encode", f"field of {shown(value)} out of range ({error})") from None
 
     return packed
 

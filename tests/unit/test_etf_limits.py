@@ -12,10 +12,13 @@ import pytest
 
 from harness.etf import (
     Atom,
+    BitString,
     DecodeError,
     DecodeOptions,
     EncodeError,
     EncodeOptions,
+    Export,
+    Fun,
     ImproperList,
     Pid,
     Reference,
@@ -115,7 +118,17 @@ def test_a_node_may_be_called_true() -> None:
         "\ud800",
         [1, [object()]],
         Pid(Atom("a@b"), -1, 0, 0),
+        Pid(Atom("a@b"), 1 << 20_000, 0, 0),  # longer than Python prints
+        Pid(7, 1, 0, 0),  # type: ignore[arg-type]
         Reference(Atom("a@b"), 0, (1 << 32,)),
+        Reference(Atom("a@b"), 0, ()),
+        Reference(Atom("a@b"), 0, (1,) * 6),
+        Export(Atom("m"), Atom("f"), 256),
+        BitString(b"", 3),
+        BitString(b"a", 9),
+        ImproperList((), 1),
+        Fun(Atom("m"), 1, b"short", 0, 0, 0, Pid(Atom("a@b"), 1, 2, 3), ()),
+        Fun(Atom("m"), 1, bytes(16), 0, 0, 0, None, ()),  # type: ignore[arg-type]
     ],
 )
 def test_no_term_no_bytes(value: Any) -> None:
