@@ -47,13 +47,17 @@ def known(watcher: Connection, local: str) -> bool:
 
 
 def test_silence_of_three_ticktimes(quick: list[tuple[int, ErlangNode]]) -> None:
-    idle = [node.connect(local="idle@harness", ticktime=ticktime) for ticktime, node in quick]
+    """Whoever leaves `ticktime` at Erlang's default is not thrown out by a node of two seconds either."""
     watchers = [node.connect(local="watcher@harness", ticktime=ticktime) for ticktime, node in quick]
-    since = [counted(watcher, "idle@harness") for watcher in watchers]
+    idle = [node.connect(local="idle@harness", ticktime=ticktime) for ticktime, node in quick]
+    idle.append(quick[1][1].connect(local="unaware@harness", ticktime=60.0))
+    sides = [(watchers[0], "idle@harness"), (watchers[1], "idle@harness"), (watchers[1], "unaware@harness")]
+    since = [counted(*side) for side in sides]
 
     def outlived() -> bool:
-        now = [counted(watcher, "idle@harness") for watcher in watchers]
-        return all(n - s >= 3 * TICKS for both in zip(now, since, strict=True) for n, s in zip(*both, strict=True))
+        now = [counted(*side) for side in sides]
+        sent = all(n[1] - s[1] >= 3 * TICKS for n, s in zip(now, since, strict=True))
+        return sent and all(n[0] - s[0] >= 3 * TICKS for n, s in zip(now[:2], since[:2], strict=True))
 
     wait_until(outlived, "three ticktimes")
     for connection in idle:
