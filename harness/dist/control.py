@@ -6,6 +6,7 @@ chapter serves reading and writing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from types import UnionType
 from typing import Any, get_type_hints
@@ -32,7 +33,7 @@ from harness.dist.operations import (
     UnlinkIdAck,
 )
 from harness.errors import DecodeError, EncodeError
-from harness.etf import Atom, DecodeOptions, Term, decode, encode
+from harness.etf import DEFAULT, Atom, DecodeOptions, Term, decode, encode
 
 __all__ = [
     "LAYOUTS",
@@ -64,7 +65,6 @@ __all__ = [
 
 PASS_THROUGH = 112
 _HEAD = bytes((PASS_THROUGH, 131))
-_DEFAULT = DecodeOptions()
 
 
 # --- the chapter's table ----------------------------------------------------------------------------------------------
@@ -140,19 +140,24 @@ _REASONED = frozenset((Exit, Exit2, MonitorPExit))  # their reason is a payload,
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(packet: bytes, options: DecodeOptions | None = None) -> tuple[Control, Term]:
-    """A packet (not a tick) and its message, None where it has none or it became a field. Raises DecodeError."""
-    options = options or _DEFAULT
-    if packet[:2] != _HEAD:
+def read(packet: bytes, options: DecodeOptions = DEFAULT, atoms: Sequence[Term] | None = None) -> tuple[Control, Term]:
+    """A packet (not a tick) and its message, None where it has none or it became a field. Raises DecodeError.
+
+    With `atoms` it came with a distribution header and is the data of a `header.Whole`.
+    """
+    headed = atoms is not None
+    if not headed and packet[:2] != _HEAD:
         raise DecodeError("neither pass-through nor tick", 0, packet[0] if packet else None)
-    raw, end = decode(packet, 2, options)
+    raw, end = decode(packet, 0 if headed else 2, options, atoms)
     if end == len(packet):
         return typed(raw, False)
-    if packet[end] != 131:
-        raise DecodeError("no version byte before the message", end, packet[end])
-    message, last = decode(packet, end + 1, options)
-    if last != len(packet):
-        raise DecodeError("bytes left after the message", last)
+    if not headed:
+        if packet[end] != 131:
+            raise DecodeError("no version byte before the message", end, packet[end])
+        end += 1
+    message, end = decode(packet, end, options, atoms)
+    if end != len(packet):
+        raise DecodeError("bytes left after the message", end)
     return typed(raw, True, message)
 
 
