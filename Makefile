@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench soak image wheel clean
+.PHONY: run test check bench fuzz soak image wheel clean
 
 run: $(STAMP)  ## environment, engine check, image, the main job
 	$(BIN)/harness doctor --fix scenarios/partition.yml
@@ -24,6 +24,11 @@ check: $(STAMP)  ## ruff, mypy strict, import-linter: no Docker, about a minute
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+SECONDS ?= 60
+fuzz: $(STAMP)  ## every fuzz target for SECONDS each: tests/fuzz/README.md
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 soak: $(STAMP)  ## longer matrices, for the nightly job
 	$(BIN)/harness doctor --fix
