@@ -76,7 +76,11 @@ def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterato
     family = ["-proto_dist", "inet6_tcp"] if inet6 else []
 
     def start(
-        otp: int, *arguments: str, prepare: Callable[[Any, str], Any] = lambda container, host: None, **given: Any
+        otp: int,
+        *arguments: str,
+        prepare: Callable[[Any, str], Any] = lambda container, host: None,
+        environment: dict[str, str] | None = None,
+        **given: Any,
     ) -> ErlangNode:
         number = len(started) + 1
         host, address = f"t{number}", f"{prefix}{10 + number}"
@@ -87,6 +91,7 @@ def erlang_nodes(image: Callable[[int], str], *, inet6: bool = False) -> Iterato
                 *family,
                 *arguments,
             ],
+            environment=environment,
             hostname=host,
             init=True,
             labels=LABELS,

@@ -91,7 +91,7 @@ class Links:
         self._attempts: dict[str, _Attempt] = {}
         self._series = 0
         self._closed = False
-        if "@" in identity.name:
+        if not identity.name or "@" in identity.name:
             check_name(identity.name)
             self._named(identity.name, identity.creation)
 

@@ -11,7 +11,12 @@ from harness.errors import DecodeError, NotSent
 
 _AGAIN = 1.0  # s until EPMD is asked again after it went away, or a door opened again after files ran out
 _PATIENCE = 5.0  # s for one answer of EPMD
+_NOTICED = 0.5  # s after which EPMD has noticed the end of a node on its machine
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "localhost"}
+
+
+class _Taken(NotSent):
+    """EPMD has the name already."""
 
 
 class Door:
@@ -58,7 +63,11 @@ class Registration:
 
     def start(self, left: Left) -> None:
         """Raises NotSent: there is no EPMD, or the name is taken."""
-        self._register(left)
+        try:
+            self._register(left)
+        except _Taken:  # EPMD may still have to notice that who had the name before is gone
+            self._closed.park(_NOTICED)
+            self._register(left)
         self._runtime.spawn(self._keep, f"dist-epmd {self._name}")
 
     def close(self) -> None:
@@ -78,7 +87,7 @@ class Registration:
         if not isinstance(answer, epmd.Registered):
             stream.close()
             remedy = "a node of this name runs on this machine, or did a moment ago"
-            raise NotSent("epmd", f"{where} does not register the name", remedy, node=self._name)
+            raise _Taken("epmd", f"{where} does not register the name", remedy, node=self._name)
         stream.settimeout(None)
         self._stream = stream
         if not self._open:  # closed meanwhile

@@ -23,8 +23,8 @@ from harness.errors import NotSent, UsageError
 
 
 class Node:
-    """The node `name` ("me@host"), hidden unless told otherwise. Without a name ("", or the host alone) the first
-    node connected to gives it one.
+    """The node `name` ("me@host"), hidden unless told otherwise. Given the host alone ("host"), the first node
+    connected to makes up the rest of the name.
 
     One incarnation of a name has one creation: what was meant for an earlier one is dropped. `ticktime` (seconds) is
     the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``.
@@ -52,7 +52,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """ "", or the host alone, until a peer has given a name."""
+        """The host alone until a peer has given the rest."""
         return self._links.identity.name
 
     @property

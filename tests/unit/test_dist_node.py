@@ -261,11 +261,11 @@ def test_a_second_connection_under_a_name_takes_the_place_of_the_first() -> None
 
 
 def test_a_name_that_is_given() -> None:
-    with Node("b@here", "c") as b, Node("", "c") as nameless, Node("lab", "c") as hosted:
+    with Node("b@here", "c") as b, Node("there", "c") as nameless, Node("lab", "c") as hosted:
         with pytest.raises(UsageError, match="no name yet"):
             nameless.mailbox()
         port = b.listen(register=False)
-        for node, host in ((nameless, "here"), (hosted, "lab")):
+        for node, host in ((nameless, "there"), (hosted, "lab")):
             node.connect("b@here", host="127.0.0.1", port=port)
             assert node.name.partition("@")[2] == host
             with node.mailbox() as box:
@@ -283,8 +283,11 @@ def test_refusals() -> None:
         with pytest.raises(HandshakeRefused, match="is b@here"):
             a.connect("x@here", host="127.0.0.1", port=port)
         assert not a._links._attempts
-        with pytest.raises(UsageError):
-            a.connect("b")
+        for name in ("", "@", "a@"):
+            with pytest.raises(UsageError, match="no node name"):
+                a.connect(name)
+            with pytest.raises(UsageError, match="no node name"):
+                Node(name, "c")
         with pytest.raises(NotSent):
             a.listen("203.0.113.1", register=False)
 
