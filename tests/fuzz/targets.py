@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from . import terms
+from . import protocol, terms
 
 # A name is, up to its dot, that of a file in corpus/.
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "terms.pure": terms.pure,
     "terms.compiled": terms.compiled,
+    "control": protocol.control,
+    "header": protocol.header,
+    "handshake": protocol.handshake,
+    "epmd": protocol.epmd,
+    "packets": protocol.packets,
 }
 
 
