@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nodes import ErlangNode
+from nodes import COOKIE, ErlangNode
 
 from harness.cluster.certificates import FLAGS, FOLDER, Authority, packed
+from harness.dist import Node
 from harness.dist.tls import Credentials
 from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent
 from harness.etf import Atom
@@ -21,7 +22,13 @@ pytestmark = pytest.mark.docker
 RUN, STRANGERS = Authority(), Authority()
 OURS = RUN.credentials("harness")
 MEGABYTE = 1_000_000
-SOON = ("-kernel", "net_setuptime", "1")  # s after which a node gives up another that does not speak its language
+PORT = 9100
+ALONE = (
+    # without EPMD: everybody listens on the same port, we as well
+    *("-start_epmd", "false", "-erl_epmd_port", str(PORT)),
+    # s after which a node gives up another that does not speak its language
+    *("-kernel", "net_setuptime", "1"),
+)
 
 
 def prepared(authority: Authority, *options: str) -> Callable[[Any, str], None]:
@@ -50,8 +57,8 @@ def nodes(start_erlang: Any) -> dict[int, ErlangNode]:
     newer = ("{versions, ['tlsv1.3', 'tlsv1.2']}", f"{{key_update_at, {MEGABYTE}}}")
     context = OURS.client_context()
     return {
-        25: start_erlang(25, *FLAGS.split(), *SOON, prepare=prepared(RUN), tls=context),
-        27: start_erlang(27, *FLAGS.split(), prepare=prepared(RUN, *newer), tls=context),
+        25: start_erlang(25, *FLAGS.split(), *ALONE, prepare=prepared(RUN), tls=context, port=PORT),
+        27: start_erlang(27, *FLAGS.split(), *ALONE, prepare=prepared(RUN, *newer), tls=context, port=PORT),
     }
 
 
@@ -104,9 +111,14 @@ def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, E
     assert links[25].rpc("net_adm", "ping", [Atom(nodes[27].name)], 20.0) == "pong"
     assert nodes[27].name in links[25].rpc("erlang", "nodes")
 
-    plain = start_erlang(27, *SOON)
+    plain = start_erlang(27, *ALONE, port=PORT)
     stranger = start_erlang(
-        27, *FLAGS.split(), *SOON, prepare=prepared(STRANGERS), tls=STRANGERS.credentials("harness").client_context()
+        27,
+        *FLAGS.split(),
+        *ALONE,
+        prepare=prepared(STRANGERS),
+        port=PORT,
+        tls=STRANGERS.credentials("harness").client_context(),
     )
     for other in (plain, stranger):
         link = other.connect()
@@ -114,10 +126,26 @@ def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, E
         assert links[25].rpc("net_adm", "ping", [Atom(other.name)], 20.0) == "pang"
         link.close()
 
-    with pytest.raises(NotSent, match="no answer in time; does it run with -proto_dist inet_tls"):
-        plain.connect(tls=OURS.client_context(), timeout=2.0)
+    with pytest.raises(NotSent, match="does it run with -proto_dist inet_tls"):
+        plain.connect(tls=OURS.client_context())
     for link in links.values():
         link.close()
+
+
+def test_a_node_dials_us(node: ErlangNode) -> None:
+    link = node.connect(local="watcher@harness")
+    gateway = node.address.rpartition(".")[0] + ".1"
+    ping = ("net_adm", "ping", [Atom("harness@harness")], 20.0)
+    with Node("harness@harness", COOKIE, tls=OURS.client_context(), ticktime=8.0) as ours:
+        ours.listen(gateway, PORT, register=False, tls=OURS.server_context())
+        assert link.rpc(*ping) == "pong"
+        assert set(link.rpc("erlang", "nodes", [Atom("hidden")])) == {"harness@harness", "watcher@harness"}
+        link.rpc("net_kernel", "disconnect", [Atom("harness@harness")])
+    with Node("harness@harness", COOKIE, ticktime=8.0) as stranger:
+        certificate = STRANGERS.credentials("harness")
+        stranger.listen(gateway, PORT, register=False, tls=certificate.server_context())
+        assert link.rpc(*ping) == "pang"
+    link.close()
 
 
 def test_whom_a_node_does_not_take(node: ErlangNode) -> None:
