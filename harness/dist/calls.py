@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.dist.control import PASS_THROUGH, Control, Unknown, typed
 from harness.dist.framing import frame
@@ -23,7 +24,22 @@ _SPAWN_REQUEST, _SPAWN_REPLY = 29, 31
 _u64 = struct.Struct(">Q")
 
 
-@dataclass(frozen=True, slots=True)
+class Call:
+    """A call under way: `frame` is what is sent for it; once it is `done`, `answer` is its event, or None: the
+    connection was lost.
+    """
+
+    __slots__ = ("answer", "done", "frame", "unsent", "waiter")
+
+    def __init__(self, frame: bytes) -> None:
+        self.frame = frame
+        self.answer: Answer | None = None
+        self.done = False
+        self.unsent = False  # the connection was lost before `frame` was handed to the kernel
+        self.waiter: Any = None  # whom to wake, as the pump likes it
+
+
+@dataclass(slots=True)
 class Reply:
     """A message ``{Reference, Result}`` to us: the answer to call `number`, encoded in `packet` from `offset`."""
 
@@ -32,7 +48,7 @@ class Reply:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Down:
     """The process spawned by call `number` ended; its exit reason is encoded in `packet` from `offset`."""
 
@@ -69,7 +85,8 @@ class Other:
 SPAWNED = Other(Unknown((_SPAWN_REPLY,)), None)  # a process was spawned: nobody waits for that
 _DOWN_HEAD = b"p\x83h\4a\x1cX"  # up to the tag of their pid
 
-Event = Reply | Down | SpawnFailed | IoRequest | Other
+Answer = Reply | Down | SpawnFailed
+Event = Answer | IoRequest | Other
 
 
 class Envelope:

@@ -1,37 +1,29 @@
-"""One established connection: many callers, one reader, one writer at a time.
+"""One established connection: many callers, one who reads, one who writes at a time.
 
-A caller registers a slot under its number, queues its frame and parks; the reader finds the slot by the number in the
-reply and unparks it. What has been queued meanwhile by others goes out in one send. The reader never writes (a peer
-that does not read would stop it): ticks and answers to io requests are written by the housekeeper.
+A caller registers its call under a number, queues its frame and waits; whoever reads (see `pump`) finds the call by
+the number in the reply and wakes it. What has been queued meanwhile by others goes out in one send. Who reads never
+waits for a write: answers to ticks and to io requests are queued for another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.calls import SPAWNED, Answer, Call, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
 from harness.dist.control import Control, write
 from harness.dist.framing import TICK, Deframer
-from harness.dist.runtime import Parker, Runtime, Stream
-from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent, RemoteError
+from harness.dist.results import erpc_result, rpc_result
+from harness.dist.runtime import Runtime, Stream
+from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent
 from harness.etf import Pid, Term
 
-_RECEIVE = 1 << 18
 _BATCH = 1024  # frames in one send at most, so that a join stays bounded
+_TICK = 1.0  # s between ticks at most: an early one costs 4 bytes, a late one the connection
 
 Builder = Callable[[int, str, str, Sequence[Term]], bytes]
-
-
-class _Slot:
-    __slots__ = ("event", "frame", "parker", "unsent")
-
-    def __init__(self, frame: bytes, parker: Parker) -> None:
-        self.frame = frame
-        self.parker = parker
-        self.event: Event | None = None  # None after unpark: the connection was lost
-        self.unsent = False  # ... and the frame had not been handed to the kernel
 
 
 class Connection:
@@ -66,18 +58,20 @@ class Connection:
         self._on_close = on_close
         self._on_message = on_message
         self._numbers = itertools.count(1)
-        self._slots: dict[int, _Slot] = {}
+        self.calls: dict[int, Call] = {}
         self._out: deque[bytes] = deque()
+        self._deframe = Deframer().receive
         self._writing = runtime.lock()
         self._closing = runtime.lock()
         self._lost: str | None = None
-        self._wrote = False
-        self._housekeeper = runtime.parker()
-        self._tick_every = min(ticktime / 4, 1.0)  # an early tick costs 4 bytes, a late one the connection
-        stream.settimeout(ticktime * 1.25)  # silence longer than that, and the peer is dead (as OTP counts)
-        self._write = runtime.writer(self._flush)
-        runtime.spawn(lambda: self._read(rest), f"dist-read {peer}")
-        runtime.spawn(self._keep_house, f"dist-tick {peer}")
+        self._wrote = self._heard = False
+        every = min(ticktime / 4, _TICK)
+        self._silent, self._patience = 0, round(ticktime / every)  # in ticks of ours
+        self._pump = runtime.pump(stream, self, peer)
+        self._write = self._pump.write
+        self._wait = self._pump.wait
+        self._pump.start(rest)
+        runtime.ticker.add(every, self._tick)
 
     @property
     def closed(self) -> bool:
@@ -91,27 +85,13 @@ class Connection:
         Raises NotSent (certainly not done), ConnectionLost and CallTimeout (perhaps done), RemoteError (it failed
         there), EncodeError (an argument that is no term).
         """
-        event = self._await(self._envelope.call, "rpc", module, function, args, timeout)
-        value = self._result(event, "rpc", module, function, args)
-        if type(value) is tuple and len(value) == 2 and value[0] == "badrpc":
-            raise self._badrpc(f"rpc {module}:{function}/{len(args)}", value[1])
-        return value
+        answer = self._await(self._envelope.call, "rpc", module, function, args, timeout)
+        return rpc_result(self._envelope, answer, self.peer, module, function, args)
 
     def erpc(self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0) -> Term:
         """``erpc:call/4``: as `rpc`, and RemoteError tells ``error``, ``exit`` and ``throw`` apart."""
-        event = self._await(self._envelope.spawn, "erpc", module, function, args, timeout)
-        operation = f"erpc {module}:{function}/{len(args)}"
-        if type(event) is SpawnFailed:
-            raise RemoteError(operation, "badrpc", event.reason, node=self.peer)
-        match self._result(event, "erpc", module, function, args):
-            case (_, "return", value):
-                return value
-            case (_, "error", reason, stack):
-                raise RemoteError(operation, "error", (reason, stack), node=self.peer)
-            case (_, "error" | "exit" | "throw" as klass, reason):
-                raise RemoteError(operation, str(klass), reason, node=self.peer)
-            case reason:  # the process was killed from outside, or erpc itself is not there
-                raise RemoteError(operation, "exit", reason, node=self.peer)
+        answer = self._await(self._envelope.spawn, "erpc", module, function, args, timeout)
+        return erpc_result(self._envelope, answer, self.peer, module, function, args)
 
     def cast(self, module: str, function: str, args: Sequence[Term] = ()) -> None:
         """``rpc:cast/4``: queued for sending, nothing comes back. Raises NotSent, EncodeError."""
@@ -141,26 +121,26 @@ class Connection:
 
     def _await(
         self, build: Builder, kind: str, module: str, function: str, args: Sequence[Term], timeout: float | None
-    ) -> Event:
+    ) -> Answer:
         number = next(self._numbers)
-        slot = _Slot(build(number, module, function, args), self._runtime.parker())
-        self._slots[number] = slot
-        if self._lost is not None:  # looked at after the slot is in place: whoever closes empties the slots later
-            self._slots.pop(number, None)
+        call = Call(build(number, module, function, args))
+        self.calls[number] = call
+        if self._lost is not None:  # looked at after the call is in place: whoever closes empties the calls later
+            self.calls.pop(number, None)
             raise self._not_sent(kind)
-        self._out.append(slot.frame)
+        self._out.append(call.frame)
         self._write()
         try:
-            if not slot.parker.park(timeout):
-                if self._slots.pop(number, None) is not None:
-                    raise self._timed_out(slot, f"{kind} {module}:{function}/{len(args)}", timeout)
-                slot.parker.park()  # the reader holds the slot at this moment and is about to unpark
+            if not self._wait(call, timeout):
+                if self.calls.pop(number, None) is not None:
+                    raise self._timed_out(call, f"{kind} {module}:{function}/{len(args)}", timeout)
+                self._wait(call, None)  # whoever reads holds the call at this moment
         except BaseException:  # a killed greenlet, Ctrl-C: nobody will come for the answer
-            self._slots.pop(number, None)
+            self.calls.pop(number, None)
             raise
-        if slot.event is not None:
-            return slot.event
-        if slot.unsent:
+        if call.answer is not None:
+            return call.answer
+        if call.unsent:
             raise self._not_sent(kind)
         raise ConnectionLost(f"{kind} {module}:{function}/{len(args)}", self._lost or "", node=self.peer)
 
@@ -173,33 +153,17 @@ class Connection:
     def _not_sent(self, kind: str) -> NotSent:
         return NotSent(kind, f"not sent, the connection is gone: {self._lost}", node=self.peer)
 
-    def _timed_out(self, slot: _Slot, operation: str, timeout: float | None) -> DistError:
+    def _timed_out(self, call: Call, operation: str, timeout: float | None) -> DistError:
         try:
-            self._out.remove(slot.frame)
+            self._out.remove(call.frame)
         except ValueError:
             return CallTimeout(operation, f"no answer within {timeout} s", "it may still take effect", node=self.peer)
         return NotSent(operation, f"not sent within {timeout} s, the node does not read", node=self.peer)
 
-    def _result(self, event: Event, kind: str, module: str, function: str, args: Sequence[Term]) -> Term:
-        assert type(event) is Reply or type(event) is Down
-        try:
-            return self._envelope.result(event)
-        except DecodeError as error:
-            operation = f"{kind} {module}:{function}/{len(args)}"
-            raise RemoteError(operation, "badrpc", f"unreadable answer: {error}", node=self.peer) from error
-
-    def _badrpc(self, operation: str, reason: Term) -> RemoteError:
-        match reason:
-            case ("EXIT", (_, [*_]) as error):  # a stack trace comes with errors only
-                return RemoteError(operation, "error", error, node=self.peer)
-            case ("EXIT", why):
-                return RemoteError(operation, "exit", why, node=self.peer)
-        return RemoteError(operation, "badrpc", reason, node=self.peer)
-
     # --- writing -----------------------------------------------------------------------------------------------
 
-    def _flush(self) -> bool:
-        """Send what is queued; False when the connection is gone. See `Runtime.writer`."""
+    def flush(self) -> bool:
+        """See `Traffic`."""
         out = self._out
         while out and self._lost is None:
             if not self._writing.acquire(False):
@@ -238,58 +202,65 @@ class Connection:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def _read(self, rest: bytes) -> None:
-        deframe = Deframer().receive
+    def received(self, data: bytes) -> list[Call]:
+        """See `Traffic`. Raises DecodeError, and whatever `on_message` raises."""
+        self._heard = True
         receive = self._envelope.receive
-        recv = self._stream.recv
-        pop = self._slots.pop
-        data = rest
-        cause: str = "its reader was ended"
-        error: Exception | None = None
-        try:
-            while True:
-                for packet in deframe(data):
-                    if not packet:
-                        self._later(TICK)
-                        continue
-                    event = receive(packet)
-                    kind = type(event)
-                    if kind is Reply or kind is Down or kind is SpawnFailed:
-                        slot = pop(event.number, None)  # type: ignore[union-attr]
-                        if slot is not None:  # None: it came after its caller had given up
-                            slot.event = event
-                            slot.parker.unpark()
-                    elif type(event) is IoRequest:
-                        self._later(self._envelope.io_reply(event))
-                    elif type(event) is Other and event is not SPAWNED and self._on_message is not None:
-                        self._on_message(event.control, event.message)
-                data = recv(_RECEIVE)
-                if not data:
-                    cause = "closed by the node"
-                    break
-        except TimeoutError as caught:
-            cause, error = "the node is silent: no tick for longer than its ticktime", caught
-        except OSError as caught:
-            cause, error = f"read failed: {caught.strerror or caught}", caught
-        except DecodeError as caught:
-            cause, error = f"the node sent what cannot be read: {caught}", caught
-        except Exception as caught:  # a defect of ours: without a reader no caller would ever be answered
-            cause, error = f"reading failed: {type(caught).__name__}: {caught}", caught
-        finally:
-            self._fail(cause, error)
+        woken: list[Call] = []
+        for packet in self._deframe(data):
+            if not packet:
+                self._later(TICK)
+                continue
+            event = receive(packet)
+            kind = type(event)
+            if kind is Reply or kind is Down or kind is SpawnFailed:
+                call = self.calls.pop(event.number, None)  # type: ignore[union-attr]
+                if call is not None:  # None: it came after its caller had given up
+                    call.answer = event  # type: ignore[assignment]
+                    call.done = True
+                    woken.append(call)
+            elif type(event) is IoRequest:
+                self._later(self._envelope.io_reply(event))
+            elif type(event) is Other and event is not SPAWNED and self._on_message is not None:
+                self._on_message(event.control, event.message)
+        return woken
+
+    def ended(self, error: BaseException | None) -> None:
+        """See `Traffic`."""
+        match error:
+            case None:
+                cause = "closed by the node"
+            case OSError():
+                cause = f"read failed: {error.strerror or error}"
+            case DecodeError():
+                cause = f"the node sent what cannot be read: {error}"
+            case Exception():  # a defect of ours: without a reader no caller would ever be answered
+                cause = f"reading failed: {type(error).__name__}: {error}"
+            case _:
+                cause = "interrupted while reading"
+        self._fail(cause, error)
 
     def _later(self, frame: bytes) -> None:
         self._out.append(frame)
-        self._housekeeper.unpark()
+        self._pump.write_aside()
 
-    def _keep_house(self) -> None:
-        while self._lost is None:
-            woken = self._housekeeper.park(self._tick_every)
-            if not (woken or self._wrote):
-                self._out.append(TICK)
-            self._write()
-            if not woken:
-                self._wrote = False
+    def _tick(self) -> bool:
+        """Called by the ticker, in a thread of its own: nothing here may wait or touch greenlets.
+
+        A peer is dead after a ticktime of silence, seen within the next tick. Where this very process stood still, a
+        tick counts once however late it came, and what has arrived unread is no silence.
+        """
+        if self._lost is not None:
+            return False
+        if not self._wrote:
+            with contextlib.suppress(OSError):  # whoever reads finds out
+                self._stream.offer(TICK)
+        self._wrote = False
+        self._silent = 0 if self._heard else self._silent + 1
+        self._heard = False
+        if self._silent > self._patience and not self._stream.arrived():
+            self._pump.soon(lambda: self._fail("the node is silent: no tick for longer than its ticktime"))
+        return True
 
     # --- the end -----------------------------------------------------------------------------------------------
 
@@ -298,15 +269,15 @@ class Connection:
         if not self._closing.acquire(False):
             return
         self._lost = cause
+        self._pump.stop()
         self._stream.close()
         unsent = set(map(id, list(self._out)))
-        for number in list(self._slots):
-            slot = self._slots.pop(number, None)
-            if slot is not None:
-                slot.unsent = id(slot.frame) in unsent
-                slot.parker.unpark()
-        self._housekeeper.unpark()
-        self._write()  # lets a writer of its own see that it is over
+        for number in list(self.calls):
+            call = self.calls.pop(number, None)
+            if call is not None:
+                call.unsent = id(call.frame) in unsent
+                call.done = True
+                self._pump.wake(call)
         if told and self._on_close is not None:
             lost = ConnectionLost("connection", cause, node=self.peer)
             lost.__cause__ = error

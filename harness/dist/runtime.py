@@ -1,16 +1,21 @@
-"""How the socket shell waits and writes: threads here, greenlets elsewhere, one connection code over both.
+"""How the socket shell waits, reads and writes: threads here, greenlets elsewhere, one connection code over both.
 
-A runtime is a handful of small operations. `connection.Connection` uses nothing else that can block, so a Locust worker
-may hand it greenlets while the orchestrator stays with ordinary threads.
+`connection.Connection` uses nothing else that can block, so a Locust worker may hand it greenlets while the
+orchestrator stays with ordinary threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from typing import Protocol
+
+from harness.dist.pump import LOOK, Pump, ThreadPump, Traffic
+from harness.dist.ticks import Ticker
 
 
 class Stream(Protocol):
@@ -20,12 +25,26 @@ class Stream(Protocol):
     a `recv` or `sendall` that waits elsewhere (they then raise OSError or see the end of the stream).
     """
 
-    def sendall(self, data: bytes, /) -> None: ...
+    def sendall(self, data: bytes, /) -> None:
+        """One at a time; waits as long as it takes."""
+        ...
 
     def recv(self, size: int, /) -> bytes: ...
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """Limit each later recv/sendall; over it they raise TimeoutError. None: no limit."""
+        """Limit each later recv; over it, it raises TimeoutError, and may be called again. None: no limit."""
+        ...
+
+    def offer(self, data: bytes, /) -> None:
+        """Send a few bytes without waiting, from any thread of the operating system, unless others are being sent.
+
+        What the kernel does not take of them goes before whatever is sent next. Where it has not yet taken what
+        an earlier `sendall` gave, it is offered that instead. Raises OSError.
+        """
+        ...
+
+    def arrived(self) -> bool:
+        """Whether something (the end, too) has come that was not read. From any thread of the operating system."""
         ...
 
     def close(self) -> None: ...
@@ -62,6 +81,9 @@ class Lock(Protocol):
 
 
 class Runtime(Protocol):
+    ticker: Ticker
+    """The one of this process."""
+
     def dial(self, host: str, port: int, timeout: float) -> Stream:
         """A connected stream with TCP_NODELAY and the timeout `timeout`, or OSError."""
         ...
@@ -78,25 +100,48 @@ class Runtime(Protocol):
 
     def lock(self) -> Lock: ...
 
-    def writer(self, flush: Callable[[], bool]) -> Callable[[], None]:
-        """The function a caller calls after it queued a frame; it sees to it that `flush` runs soon after.
-
-        `flush` sends all that is queued, may block, never raises, and tolerates being run twice at once (the
-        second returns at once and its frames go with the first). Threads run it in the caller. Greenlets should
-        run it in one greenlet of its own, after every caller that can run now has queued its frame: that makes
-        one send of many. When `flush` returns False the connection is gone and nothing more will be sent.
-        """
-        ...
+    def pump(self, stream: Stream, traffic: Traffic, name: str) -> Pump: ...
 
 
-class _SocketStream:
-    __slots__ = ("_socket", "recv", "sendall", "settimeout")
+class SocketStream:
+    """A blocking socket: the kernel counts the timeout, which saves a poll before each read."""
 
     def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(None)
         self._socket = sock
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.sendall: Callable[[bytes], None] = sock.sendall
-        self.settimeout: Callable[[float | None], None] = sock.settimeout
+        self.received = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
+        self._sending = allocate_lock()
+        self._rest = b""  # offered, and not yet taken by the kernel
+
+    def recv(self, size: int, /) -> bytes:
+        try:
+            return self.received(size)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        whole, part = divmod(seconds or 0.0, 1.0)
+        micro = int(part * 1e6) if whole or not seconds else max(int(part * 1e6), 1)  # none at all is no limit
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), micro))
+
+    def sendall(self, data: bytes, /) -> None:
+        with self._sending:
+            if self._rest:
+                data, self._rest = self._rest + data, b""
+            self._socket.sendall(data)
+
+    def offer(self, data: bytes, /) -> None:
+        if self._sending.acquire(False):  # else bytes are on their way in any case
+            try:
+                self._rest = self._rest or data
+                self._rest = self._rest[self._socket.send(self._rest, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                pass
+            finally:
+                self._sending.release()
+
+    def arrived(self) -> bool:
+        return arrived(self._socket)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # already gone
@@ -112,12 +157,22 @@ class _SocketListener:
     def accept(self) -> Stream:
         sock, _ = self._socket.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return _SocketStream(sock)
+        return SocketStream(sock)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes an accept()
         self._socket.close()
+
+
+def arrived(sock: socket.socket) -> bool:
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:  # a loss is something to read, too
+        return True
+    return True
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -148,10 +203,15 @@ class _LockParker:
 class ThreadRuntime:
     """The standard library's sockets and threads."""
 
+    def __init__(self) -> None:
+        self.ticker = Ticker(lambda run: start_new_thread(run, ()), allocate_lock)
+
     def dial(self, host: str, port: int, timeout: float) -> Stream:
         sock = socket.create_connection((host, port), timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return _SocketStream(sock)
+        stream = SocketStream(sock)
+        stream.settimeout(timeout)
+        return stream
 
     def listen(self, host: str, port: int) -> Listener:
         return _SocketListener(listening(host, port))
@@ -165,11 +225,10 @@ class ThreadRuntime:
     def lock(self) -> Lock:
         return threading.Lock()
 
-    def writer(self, flush: Callable[[], bool]) -> Callable[[], None]:
-        def write() -> None:
-            flush()
-
-        return write
+    def pump(self, stream: Stream, traffic: Traffic, name: str) -> Pump:
+        stream.settimeout(LOOK)
+        recv = stream.received if isinstance(stream, SocketStream) else stream.recv
+        return ThreadPump(recv, traffic, self.spawn, name)
 
 
 THREADS: Runtime = ThreadRuntime()

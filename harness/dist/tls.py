@@ -159,6 +159,19 @@ class TlsStream:
             self._sending.release()
         self._pass_on()
 
+    def offer(self, data: bytes, /) -> None:
+        if self._sending.acquire(False):
+            try:
+                self._locked(self._tls.write, data)
+                self._send_sealed()
+            except ssl.SSLError as error:
+                raise _told(error) from error
+            finally:
+                self._sending.release()
+
+    def arrived(self) -> bool:
+        return self._in.pending > 0 or self._stream.arrived()
+
     def close(self) -> None:
         if not self._closed and self._sending.acquire(False):  # a write that waits is not waited for
             self._closed = True

@@ -1,37 +1,95 @@
-"""Calls a second over distribution: ours beside a native Erlang client, interleaved, on one server.
+"""Calls a second over distribution, one connection: ours beside a native Erlang client and a C client.
 
-    python -m tests.bench.dist_calls [--otp 27] [--seconds 2] [--rounds 3]
+    python -m tests.bench.dist_calls [--otp 27] [--seconds 1] [--rounds 5] [--only sequential]
 
-Prints one line per client, kind of call and concurrency: the best round, and its ratio to the native client's.
+One server; the clients in turn, interleaved, on the same cores: with one call at a time everything shares one core,
+with fifty the server has one and the client the other. The C client stands on OTP's erl_interface (erlang-dev).
+Prints the best round of each: calls a second, the client's CPU per call, and the ratios that are goals.
 """
 
 from __future__ import annotations
 
 import argparse
-import threading
-import time
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from harness.dist import Connection
 from harness.etf import Atom
 from tests.integration.images import erlang_image
-from tests.nodes import ErlangNode, erlang_nodes
+from tests.nodes import COOKIE, ErlangNode, erlang_nodes
 
 # The native client: K processes that call until the time is over; the number of calls is the answer.
 NATIVE = """
 -module(dist_bench).
--export([run/4]).
-run(Kind, Node, K, Milliseconds) ->
+-export([run/4, run/6, setup/0, transaction/1, timed/7]).
+run(Kind, Node, K, Milliseconds) -> run(Kind, Node, K, Milliseconds, {erlang, abs}, -3).
+run(Kind, Node, K, Milliseconds, {M, F}, Arg) ->
     End = erlang:monotonic_time(millisecond) + Milliseconds,
     Self = self(),
-    Pids = [spawn_link(fun() -> Self ! {self(), loop(Kind, Node, End, 0)} end) || _ <- lists:seq(1, K)],
+    Pids = [spawn_link(fun() -> Self ! {self(), loop(Kind, Node, End, M, F, [Arg], 0)} end) || _ <- lists:seq(1, K)],
     lists:sum([receive {Pid, N} -> N end || Pid <- Pids]).
-loop(Kind, Node, End, N) ->
+timed(Kind, Node, K, Milliseconds, M, F, Arg) ->
+    run(Kind, Node, K, 200, {M, F}, Arg),
+    Began = erlang:monotonic_time(microsecond),
+    N = run(Kind, Node, K, Milliseconds, {M, F}, Arg),
+    {N, erlang:monotonic_time(microsecond) - Began}.
+loop(Kind, Node, End, M, F, Args, N) ->
     case erlang:monotonic_time(millisecond) < End of
-        true -> 3 = Kind:call(Node, erlang, abs, [-3]), loop(Kind, Node, End, N + 1);
+        true -> case Kind:call(Node, M, F, Args) of {badrpc, R} -> exit(R); _ -> ok end,
+                loop(Kind, Node, End, M, F, Args, N + 1);
         false -> N
     end.
+setup() ->
+    mnesia:start(),
+    {atomic, ok} = mnesia:create_table(bench, [{ram_copies, [node()]}]),
+    mnesia:wait_for_tables([bench], 5000).
+transaction(Row) -> mnesia:transaction(fun() -> mnesia:write(Row) end).
 """
+
+ROW = (Atom("bench"), 1, b"twenty bytes of value")
+LOADS: dict[str, tuple[str, str, str]] = {
+    "abs": ("erlang", "abs", "-3"),
+    "dirty_write": ("mnesia", "dirty_write", "row"),
+    "transaction": ("dist_bench", "transaction", "row"),
+}
+CASES = (  # (kind, at once, load)
+    ("rpc", 1, "abs"), ("rpc", 1, "dirty_write"), ("rpc", 1, "transaction"), ("erpc", 1, "abs"),
+    ("rpc", 50, "abs"), ("rpc", 50, "dirty_write"), ("rpc", 50, "transaction"), ("erpc", 50, "abs"),
+)  # fmt: skip
+
+
+@dataclass
+class Best:
+    """The best of a client's rounds: calls a second, seconds of CPU per call."""
+
+    rate: float = 0.0
+    cpu: float = float("inf")
+
+    def take(self, calls: float, seconds: float, cpu: float) -> None:
+        self.rate = max(self.rate, calls / seconds)
+        self.cpu = min(self.cpu, cpu / max(calls, 1))
+
+
+@dataclass
+class Ground:
+    server: ErlangNode
+    native: ErlangNode
+    control: Connection  # to the native client
+    c_client: Path | None
+    milliseconds: int
+    cores: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+
+    def pin(self, at_once: int) -> int:
+        """Put the containers where they belong; returns the core of the client."""
+        core = self.cores[0] if at_once == 1 else self.cores[-1]
+        self.server.container.update(cpuset_cpus=str(self.cores[0]))
+        self.native.container.update(cpuset_cpus=str(core))
+        return core
 
 
 def load_native(link: Connection) -> None:
@@ -44,71 +102,109 @@ def load_native(link: Connection) -> None:
     link.rpc("code", "load_binary", [module, list(b"dist_bench"), beam])
 
 
-def threads(call: Callable[[], object], count: int, seconds: float) -> float:
-    """Calls a second of `count` threads."""
-    done = [0] * count
-    started = time.monotonic()
-    end = started + seconds
-
-    def run(index: int) -> None:
-        while time.monotonic() < end:
-            call()
-            done[index] += 1
-
-    workers = [threading.Thread(target=run, args=(index,)) for index in range(count)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(done) / (time.monotonic() - started)
+def build_c_client(folder: Path) -> Path | None:
+    """dist_client.c, compiled here; None (and said why) where there is no compiler or no erl_interface."""
+    client = folder / "dist_client"
+    source = Path(__file__).with_name("dist_client.c")
+    command = ["gcc", "-O2", "-o", str(client), str(source), "-pthread", "-lei"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        print("no C client: install gcc and erlang-dev")
+        return None
+    if done.returncode:
+        print("no C client: install erlang-dev; gcc said:", done.stderr.strip())
+        return None
+    return client
 
 
-def greenlets(node: ErlangNode, kind: str, count: int, seconds: float) -> float:
-    """Calls a second of `count` greenlets on one connection, as in a load worker."""
-    import gevent
+def run_native(ground: Ground, kind: str, at_once: int, load: str) -> tuple[float, float, float]:
+    module, function, argument = LOADS[load]
+    value: Any = ROW if argument == "row" else int(argument)
+    args = [
+        Atom(kind), Atom(ground.server.name), at_once, ground.milliseconds, Atom(module), Atom(function), value
+    ]  # fmt: skip
+    calls, microseconds = ground.control.rpc("dist_bench", "timed", args, timeout=60)
+    return calls, microseconds / 1e6, float("inf")
 
-    from harness.load.greenlets import GREENLETS
 
-    link = node.connect(runtime=GREENLETS, local="bench-greenlets@harness")
-    call = getattr(link, kind)
-    done = [0] * count
-    started = time.monotonic()
-    end = started + seconds
+def run_pinned(core: int, command: list[str]) -> tuple[float, float, float]:
+    done = subprocess.run(["taskset", "-c", str(core), *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{command[0]}: exit {done.returncode}: {done.stderr}")
+    calls, seconds, cpu = map(float, done.stdout.split())
+    return calls, seconds, cpu
 
-    def run(index: int) -> None:
-        while time.monotonic() < end:
-            call("erlang", "abs", [-3])
-            done[index] += 1
 
-    gevent.joinall([gevent.spawn(run, index) for index in range(count)], raise_error=True)
-    link.close()
-    return sum(done) / (time.monotonic() - started)
+def measure(ground: Ground, kind: str, at_once: int, load: str, rounds: int) -> dict[str, Best]:
+    core = ground.pin(at_once)
+    server = ground.server
+    where = [server.address, server.name, COOKIE]
+    work = [*LOADS[load], str(ground.milliseconds)]
+    best: dict[str, Best] = {}
+    for _ in range(rounds):
+        best.setdefault("native", Best()).take(*run_native(ground, kind, at_once, load))
+        if ground.c_client is not None and (kind, at_once) == ("rpc", 1):
+            c_where = [server.address, server.host, COOKIE]  # ei_xconnect asks EPMD for the part before the @
+            best.setdefault("C", Best()).take(*run_pinned(core, [str(ground.c_client), *c_where, *work]))
+        for runtime in ("threads", "greenlets"):
+            command = [sys.executable, "-m", "tests.bench.dist_client", *where, runtime, kind, str(at_once), *work]
+            best.setdefault(runtime, Best()).take(*run_pinned(core, command))
+    return best
+
+
+def show(kind: str, at_once: int, load: str, best: dict[str, Best]) -> None:
+    native, c = best["native"], best.get("C")
+    for client, found in best.items():
+        cpu = f"{found.cpu * 1e6:6.1f} us" if found.cpu != float("inf") else " " * 9
+        beside = f"{found.rate / native.rate:5.2f} of native"
+        if c is not None:
+            beside += f"  {found.rate / c.rate:5.2f} of C"
+            beside += f"  {found.cpu / c.cpu:5.2f} x C's CPU" if found.cpu != float("inf") else ""
+        print(f"{kind:5}{at_once:3}  {load:12} {client:10} {found.rate:8.0f}/s {cpu} {beside}", flush=True)
+
+
+def show_goals(found: dict[tuple[str, int, str], dict[str, Best]]) -> None:
+    def line(words: str, goal: str, value: float) -> None:
+        print(f"{words:60} goal {goal:8} found {value:.2f}")
+
+    print()
+    sequential = found.get(("rpc", 1, "abs"))
+    if sequential is not None and "C" in sequential:
+        for runtime in ("threads", "greenlets"):
+            ours, c = sequential[runtime], sequential["C"]
+            line(f"sequential rex, one core with the server, against C: {runtime}", ">= 0.80", ours.rate / c.rate)
+            line(f"client's CPU per call, against C: {runtime}", "<= 1.50", ours.cpu / c.cpu)
+    for kind, goal in (("rpc", ">= 1.15"), ("erpc", ">= 0.95")):
+        many = found.get((kind, 50, "abs"))
+        if many is not None:
+            value = max(many[runtime].rate for runtime in ("threads", "greenlets")) / many["native"].rate
+            line(f"50 at once, {kind}, against native {kind}:call", goal, value)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--otp", type=int, default=27)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help="KIND:AT_ONCE:LOAD, as rpc:1:abs", action="append")
     options = parser.parse_args()
-    with erlang_nodes(erlang_image) as start:
+    with erlang_nodes(erlang_image) as start, tempfile.TemporaryDirectory() as folder:
         server, native = start(options.otp), start(options.otp)
-        link, control = server.connect(), native.connect(local="bench-control@harness")
+        control = native.connect(local="bench-control@harness")
         load_native(control)
-        for kind in ("rpc", "erpc"):
-            call = getattr(link, kind)
-            for count in (1, 50):
-                best = dict.fromkeys(("native", "threads", "greenlets"), 0.0)
-                for _ in range(options.rounds):
-                    args = [Atom(kind), Atom(server.name), count, int(options.seconds * 1000)]
-                    calls = control.rpc("dist_bench", "run", args, timeout=60) / options.seconds
-                    best["native"] = max(best["native"], calls)
-                    ours = threads(lambda call=call: call("erlang", "abs", [-3]), count, options.seconds)
-                    best["threads"] = max(best["threads"], ours)
-                    best["greenlets"] = max(best["greenlets"], greenlets(server, kind, count, options.seconds))
-                for client, rate in best.items():
-                    print(f"{kind:5} {count:3} at once  {client:10} {rate:8.0f} calls/s  {rate / best['native']:.2f}")
+        link = server.connect(local="bench-control@harness")
+        load_native(link)
+        link.rpc("dist_bench", "setup", timeout=30)
         link.close()
+        c_client = build_c_client(Path(folder))
+        ground = Ground(server, native, control, c_client, int(options.seconds * 1000))
+        found = {}
+        for case in CASES:
+            if options.only is None or ":".join(map(str, case)) in options.only:
+                found[case] = measure(ground, *case, options.rounds)
+                show(*case, found[case])
+        show_goals(found)
         control.close()
 
 

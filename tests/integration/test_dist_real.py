@@ -80,7 +80,7 @@ def test_late_answers_are_dropped(link: Connection) -> None:
         with pytest.raises(CallTimeout):
             call("timer", "sleep", [300], timeout=0.05)
         assert call("timer", "sleep", [400]) == "ok"
-    assert not link._slots
+    assert not link.calls
 
 
 def test_a_cast_and_a_message_arrive(link: Connection) -> None:
@@ -106,7 +106,7 @@ def test_many_at_once(link: Connection) -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong
-    assert not link._slots
+    assert not link.calls
 
 
 def test_large_terms(link: Connection) -> None:
@@ -185,7 +185,7 @@ def test_a_killed_node_is_noticed_by_everyone(start_erlang: Any) -> None:
     waiting = [threading.Thread(target=wait) for _ in range(5)]
     for thread in waiting:
         thread.start()
-    until(lambda: len(connection._slots) == 5 and not connection._out)
+    until(lambda: len(connection.calls) == 5 and not connection._out)
     victim.container.kill("SIGKILL")
     for thread in waiting:
         thread.join(30)

@@ -114,7 +114,7 @@ def test_a_late_answer_is_dropped() -> None:
         with pytest.raises(CallTimeout, match=r"fake@fake: rpc m:f/0: no answer within 0\.01 s"):
             connection.rpc("m", "f", timeout=0.01)
         assert connection.rpc("m", "f", timeout=WAIT) == "in_time"
-        assert not connection._slots
+        assert not connection.calls
         connection.close()
 
 
@@ -135,7 +135,7 @@ def test_loss_reaches_every_caller_at_once() -> None:
         connection.rpc("m", "f")
     with pytest.raises(NotSent):
         connection.cast("m", "f")
-    assert not connection._slots
+    assert not connection.calls
 
 
 def test_a_defect_in_the_reader_reaches_every_caller_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_closing_here_wakes_callers_and_tells_nobody_else() -> None:
     with FakePeer(silent) as peer:
         connection = dial(peer, on_close=told.append)
         callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
-        until(lambda: bool(connection._slots) and not connection._out)
+        until(lambda: bool(connection.calls) and not connection._out)
         connection.close()
         connection.close()
         assert isinstance(callers.wait()[0], ConnectionLost)
@@ -232,7 +232,7 @@ def test_ticks_are_answered_and_sent() -> None:
 
     def tick(link: FakeLink) -> None:
         link.tick()
-        for _ in range(3):  # one in answer, others of its own
+        for _ in range(3):  # one in answer, others unasked
             assert link.packet() == b""
         ticked.set()
         silent(link)
@@ -351,7 +351,7 @@ def test_no_term_no_call() -> None:
         connection = dial(peer)
         with pytest.raises(EncodeError):
             connection.rpc("m", "f", [object()])
-        assert not connection._slots
+        assert not connection.calls
         assert connection.rpc("m", "f", [1], WAIT) == [1]
         connection.close()
 

@@ -1,0 +1,225 @@
+"""Who reads and writes a connection's socket while its callers wait; here for threads.
+
+A thread that waits for its answer reads the socket itself if nobody else does: the answer then costs no change of
+threads. The connection's own reader stands in when nobody calls, when several call, and for the last second before a
+caller's time is over.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import LockType, allocate_lock
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from harness.dist.calls import Call
+
+SMALL, LARGE = 1 << 14, 1 << 18
+"""Bytes to read at once: the first, for which malloc needs no memory map; after one that was filled, the second."""
+
+LOOK = 1.0  # s after which a read returns to look at the time
+_PAUSE = 0.005  # s the reader stays away after callers have read for themselves
+
+
+class Traffic(Protocol):
+    """What a connection does with its bytes; who does it, and when, is the pump's business."""
+
+    @property
+    def calls(self) -> dict[int, Call]:
+        """Those not answered."""
+        ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def received(self, data: bytes) -> list[Call]:
+        """Take in what was read; returns the calls that are answered. Never by two at once. Raises anything."""
+        ...
+
+    def flush(self) -> bool:
+        """Send all that is queued; may wait, never raises. False: the connection is gone. The second of two at once
+        returns at once, and its frames go with the first."""
+        ...
+
+    def ended(self, error: BaseException | None) -> None:
+        """Nothing more will be read: the stream is at its end, or `error`."""
+        ...
+
+
+class Pump(Protocol):
+    """Moves one connection's bytes, and lets its callers wait.
+
+    A call is over when its `done` is set; whoever sets it passes the call to `wake`, or returns it from
+    `Traffic.received`.
+    """
+
+    def start(self, rest: bytes) -> None:
+        """Begin to read; `rest` was read before."""
+        ...
+
+    @property
+    def write(self) -> Callable[[], object]:
+        """See to it that what was queued is sent soon, with all that others queue meanwhile."""
+        ...
+
+    def write_aside(self) -> None:
+        """As `write`, but never waits: for those who read. A peer that does not read would stop them."""
+        ...
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """From any thread of the operating system: do what must not wait where this connection's work is done."""
+        ...
+
+    def wait(self, call: Call, timeout: float | None) -> bool:
+        """Until the call is done; False after `timeout` seconds."""
+        ...
+
+    def wake(self, call: Call) -> None:
+        """Never blocks nor switches."""
+        ...
+
+    def stop(self) -> None:
+        """The connection is gone: whoever reads or writes for it may end."""
+        ...
+
+
+class ThreadPump:
+    """See Pump."""
+
+    def __init__(
+        self,
+        recv: Callable[[int], bytes],
+        traffic: Traffic,
+        spawn: Callable[[Callable[[], None], str], None],
+        name: str,
+    ) -> None:
+        """`recv` must raise TimeoutError or BlockingIOError after LOOK seconds without data."""
+        self._recv = recv
+        self._traffic = traffic
+        self._received = traffic.received
+        self._spawn = spawn
+        self._name = name
+        self._inbox: deque[bytes] = deque()  # read, and not yet taken in
+        self._size = (SMALL,)
+        self._reading = allocate_lock()
+        self._needed = allocate_lock()  # released: the reader is to come
+        self._needed.acquire()
+        self._led = 0  # how often a caller has read for itself
+        self._away = False  # the reader waits to be called
+        self._queued = allocate_lock()  # released: the writer is to come
+        self._queued.acquire()
+        self.write: Callable[[], object] = traffic.flush
+
+    def start(self, rest: bytes) -> None:
+        if rest:
+            self._inbox.append(rest)
+        self._spawn(self._read, f"dist-read {self._name}")
+        self._spawn(self._write, f"dist-write {self._name}")
+
+    def stop(self) -> None:
+        _release(self._needed)
+        _release(self._queued)
+
+    def soon(self, act: Callable[[], None]) -> None:
+        act()
+
+    def write_aside(self) -> None:
+        _release(self._queued)
+
+    def _write(self) -> None:
+        while not self._traffic.closed:
+            self._queued.acquire()
+            self._traffic.flush()
+
+    # --- callers -------------------------------------------------------------------------------------------------
+
+    def wait(self, call: Call, timeout: float | None) -> bool:
+        if (timeout is None or timeout > LOOK) and self._reading.acquire(False):
+            if timeout is None:
+                self._lead(call, None)
+            else:
+                deadline = time.monotonic() + timeout
+                self._lead(call, deadline - LOOK)
+                timeout = deadline - time.monotonic()
+        if call.done:
+            return True
+        lock = allocate_lock()
+        lock.acquire()
+        call.waiter = lock.release
+        return call.done or lock.acquire(True, -1 if timeout is None else max(timeout, 0.0))
+
+    def wake(self, call: Call) -> None:
+        if call.waiter is not None:
+            call.waiter()
+
+    def _lead(self, call: Call, until: float | None) -> None:
+        """Read until the call is done, or the time `until` is past."""
+        traffic = self._traffic
+        self._led += 1
+        try:
+            while not call.done and not traffic.closed and (until is None or time.monotonic() < until):
+                self._read_once()
+        finally:
+            self._reading.release()
+            if traffic.calls or self._away:  # others wait: their calls were there before they tried to read
+                _release(self._needed)
+
+    # --- the reader ----------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        traffic = self._traffic
+        while not traffic.closed:
+            led = self._led
+            if self._reading.acquire(False):
+                self._away = False
+                try:
+                    while self._read_once() or traffic.calls:
+                        pass
+                finally:
+                    self._reading.release()
+                # Callers now read for themselves; when they stay away, back to what comes unasked
+                while not self._needed.acquire(True, _PAUSE) and led != self._led:
+                    led = self._led
+            elif self._away:
+                self._needed.acquire()
+            else:
+                self._away = True  # and try once more: who leaves looks at this after he has let go
+
+    def _read_once(self) -> bool:
+        """Read and take in. True when that answered nobody.
+
+        `extend` is one step for Python: a signal's exception comes before the read or leaves its data in the inbox.
+        """
+        inbox = self._inbox
+        try:
+            if not inbox:
+                inbox.extend(map(self._recv, self._size))
+            data = inbox.popleft()
+        except (TimeoutError, BlockingIOError):
+            return True
+        except OSError as error:
+            self._traffic.ended(error)
+            return False
+        if not data:
+            self._traffic.ended(None)
+            return False
+        self._size = (SMALL,) if len(data) < SMALL else (LARGE,)
+        try:
+            woken = self._received(data)
+        except BaseException as error:
+            self._traffic.ended(error)  # if it was a signal's: half taken in is worse than lost
+            if not isinstance(error, Exception):
+                raise
+            return False
+        for call in woken:
+            if call.waiter is not None:
+                call.waiter()
+        return not woken
+
+
+def _release(lock: LockType) -> None:
+    try:  # noqa: SIM105  contextlib.suppress costs more than the call
+        lock.release()
+    except RuntimeError:
+        pass  # released before
