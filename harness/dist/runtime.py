@@ -35,11 +35,11 @@ class Stream(Protocol):
         """Limit each later recv; over it, it raises TimeoutError, and may be called again. None: no limit."""
         ...
 
-    def offer(self, data: bytes, /) -> None:
-        """Send a few bytes without waiting, from any thread of the operating system, unless others are being sent.
+    def offer(self, data: bytes, /) -> bool:
+        """Send a few bytes without waiting, from any thread of the operating system. Raises OSError.
 
-        What the kernel does not take of them goes before whatever is sent next. Where it has not yet taken what
-        an earlier `sendall` gave, it is offered that instead. Raises OSError.
+        True: the kernel has taken them, or they go before whatever is sent next. False: others are on their way
+        (what an earlier `sendall` gave is offered to the kernel once more).
         """
         ...
 
@@ -130,15 +130,19 @@ class SocketStream:
                 data, self._rest = self._rest + data, b""
             self._socket.sendall(data)
 
-    def offer(self, data: bytes, /) -> None:
-        if self._sending.acquire(False):  # else bytes are on their way in any case
-            try:
-                self._rest = self._rest or data
+    def offer(self, data: bytes, /) -> bool:
+        if not self._sending.acquire(False):
+            return False
+        try:
+            taken = not self._rest
+            self._rest = self._rest or data
+            if self._rest:
                 self._rest = self._rest[self._socket.send(self._rest, socket.MSG_DONTWAIT) :]
-            except BlockingIOError:
-                pass
-            finally:
-                self._sending.release()
+        except BlockingIOError:
+            pass
+        finally:
+            self._sending.release()
+        return taken
 
     def arrived(self) -> bool:
         return arrived(self._socket)

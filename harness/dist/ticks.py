@@ -44,7 +44,7 @@ class Ticker:
         self._wake.acquire()
 
     def add(self, every: float, tick: Callable[[], bool]) -> None:
-        """Call `tick` every so many seconds until it says False. It must not block."""
+        """Call `tick` every so many seconds until it says False. It must neither block nor raise."""
         with self._guard:
             self._entries.append(_Entry(time.monotonic() + every, every, tick))
             running, self._running = self._running, True

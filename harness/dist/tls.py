@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.dist.runtime import Lock, Runtime, Stream
+from harness.dist.runtime import Runtime, Stream
+from harness.dist.ticks import NativeLock
 from harness.dist.tls_words import TlsFailed, plain, told_of
 from harness.errors import NotSent, UsageError
 
@@ -28,7 +29,6 @@ HEADER = 4
 _RECORD = 1 << 14  # the most that one TLS record holds, and so the most that one read gives
 _RECEIVE = 1 << 18
 _SEALED = 1 << 18  # bytes encrypted at a time: what waits for the socket stays small beside what is sent
-_FAREWELL = 0.2  # s that a close may spend on telling the peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Credentials:
 
 
 class TlsStream:
-    """A Stream over `stream`: one reads while others write. ``lock`` makes the locks of the runtime it runs on.
+    """A Stream over `stream`: one reads while others write. ``lock`` makes locks between threads of the operating system.
 
     `handshake` first. ``server_hostname`` is what the peer's certificate must be for, unless the context does not
     check names.
@@ -100,13 +100,14 @@ class TlsStream:
         *,
         server_side: bool = False,
         server_hostname: str = "",
-        lock: Callable[[], Lock],
+        lock: Callable[[], NativeLock],
     ) -> None:
         self._stream = stream
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side, server_hostname or None)
         self._state = lock()  # around the three above: work in memory only, nobody holds it while he waits
         self._sending = lock()  # records leave in the order in which they were sealed
+        self._sealed = b""  # sealed, and not yet taken by the stream
         self._young = True  # nothing was heard from the peer inside TLS
         self._closed = False
         self.settimeout: Callable[[float | None], None] = stream.settimeout
@@ -159,15 +160,18 @@ class TlsStream:
             self._sending.release()
         self._pass_on()
 
-    def offer(self, data: bytes, /) -> None:
-        if self._sending.acquire(False):
-            try:
+    def offer(self, data: bytes, /) -> bool:
+        if not self._sending.acquire(False):
+            return self._stream.offer(b"")  # he who sends may be kept from his next look at the socket
+        try:
+            if not self._sealed:
                 self._locked(self._tls.write, data)
-                self._send_sealed()
-            except ssl.SSLError as error:
-                raise _told(error) from error
-            finally:
-                self._sending.release()
+            self._offer_sealed()
+        except ssl.SSLError as error:
+            raise told_of(error) from error
+        finally:
+            self._sending.release()
+        return True
 
     def arrived(self) -> bool:
         return self._in.pending > 0 or self._stream.arrived()
@@ -178,8 +182,7 @@ class TlsStream:
             try:
                 with contextlib.suppress(OSError, ValueError):
                     self._locked(self._say_goodbye)
-                    self.settimeout(_FAREWELL)
-                    self._send_sealed()
+                    self._offer_sealed()
             finally:
                 self._sending.release()
         self._stream.close()
@@ -217,14 +220,21 @@ class TlsStream:
     # --- sending ----------------------------------------------------------------------------------------------------
 
     def _send_sealed(self) -> None:
-        while sealed := self._locked(self._out.read):
+        while sealed := self._sealed + self._locked(self._out.read):
+            self._sealed = b""
             self._stream.sendall(sealed)
+
+    def _offer_sealed(self) -> None:
+        """As `_send_sealed`, without waiting: what the stream does not take goes before whatever is sent next."""
+        self._sealed += self._locked(self._out.read)
+        if self._sealed and self._stream.offer(self._sealed):
+            self._sealed = b""
 
     def _pass_on(self) -> None:
         """Send what reading made necessary (an alert, the answer to a KeyUpdate), unless somebody sends: he does it."""
-        while self._out.pending and self._sending.acquire(False):
+        if self._out.pending and self._sending.acquire(False):
             try:
-                self._send_sealed()
+                self._offer_sealed()
             finally:
                 self._sending.release()
 
@@ -247,7 +257,7 @@ def secured(
     the host in its name. Raises HandshakeRefused (with a reason that begins with ``tls``), NotSent.
     """
     host = "" if server_side else peer.partition("@")[2]
-    tls = TlsStream(stream, context, server_side=server_side, server_hostname=host, lock=runtime.lock)
+    tls = TlsStream(stream, context, server_side=server_side, server_hostname=host, lock=runtime.ticker.lock)
     try:
         tls.handshake(left)
     except TlsFailed as error:

@@ -114,14 +114,17 @@ class _Stream:
             with self._sending:
                 self._push()
 
-    def offer(self, data: bytes, /) -> None:
-        if self._sending.acquire(False):
-            try:
-                if not self._rest:
-                    self._rest = memoryview(data)
-                self._push()
-            finally:
-                self._sending.release()
+    def offer(self, data: bytes, /) -> bool:
+        if not self._sending.acquire(False):
+            return False
+        try:
+            taken = not self._rest
+            if taken:
+                self._rest = memoryview(data)
+            self._push()
+        finally:
+            self._sending.release()
+        return taken
 
     def _push(self) -> None:
         rest = self._rest
