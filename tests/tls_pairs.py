@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 import trustme
 
 from harness.dist import THREADS
+from harness.dist.runtime import SocketStream
 from harness.dist.tls import Credentials, secured
 
 WAIT = 20.0
@@ -28,22 +28,15 @@ def credentials(host: str, *, trusts: trustme.CA = OURS, issuer: trustme.CA = OU
 HARNESS, NODE = credentials("harness"), credentials("n1")
 
 
-class Raw:
-    """A Stream over one end of a socket pair; ``most``: bytes that are received at a time."""
+class Raw(SocketStream):
+    """One end of a socket pair; ``most``: bytes that are received at a time."""
 
     def __init__(self, sock: socket.socket, most: int = 1 << 20) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._most = most
-        self.settimeout = sock.settimeout
-        self.sendall = sock.sendall
 
     def recv(self, size: int, /) -> bytes:
-        return self._sock.recv(min(size, self._most))
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+        return super().recv(min(size, self._most))
 
 
 def left() -> float:
