@@ -14,6 +14,7 @@ RESERVED = frozenset(
 )
 _PLAIN = re.compile(r"[a-zß-öø-ÿ][\w@]*")
 _ESCAPED = {"\n": "n", "\t": "t", "\r": "r", "\b": "b", "\f": "f", "\v": "v", "\x1b": "e"}
+_LONG = 10_000  # bits of an integer that is not turned into decimal digits: that takes time quadratic in them
 
 
 def show(term: Term) -> str:
@@ -26,7 +27,7 @@ def show(term: Term) -> str:
         case Atom():
             return _shown_atom(term)
         case int():
-            return str(term)
+            return str(term) if term.bit_length() < _LONG else f"{'-' * (term < 0)}16#{abs(term):X}"
         case float():
             return _shown_float(term)
         case str():

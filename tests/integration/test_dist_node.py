@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from typing import Any
 import docker
 import gevent
 import pytest
+from click.testing import CliRunner, Result
 from images import erlang_image
 from nodes import COOKIE, LABELS, ErlangNode, StartErlang, erlang_nodes, evaluate
 
 from harness.dist import THREADS, Connection, Down, Exit, Node, NodeDown, NodeUp
+from harness.dist.__main__ import main
 from harness.errors import NotSent
 from harness.etf import Atom, Pid, Reference
 from harness.load.greenlets import GREENLETS
@@ -308,6 +311,43 @@ def test_a_node_that_dies(ground: Ground, start_erlang: StartErlang) -> None:
             box.send(spawned[0], 1)
         with pytest.raises(NotSent):
             box.spawn(victim.name, "erlang", "node")
+
+
+def tool(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_the_tools_for_people(ground: Ground, peer: ErlangNode) -> None:
+    where = ["--host", peer.address, "--epmd-port", str(ground.epmd.port)]
+    given = [*where, "--cookie", COOKIE]
+    ponged = tool("ping", peer.name, *given)
+    assert (ponged.exit_code, ponged.stderr) == (0, "")
+    assert re.fullmatch(r"pong \d+\.\d\d ms\n", ponged.stdout)
+    for asked, told in (
+        (("lists", "seq", "1", "10"), "[1,2,3,4,5,6,7,8,9,10]"),
+        (("lists", "reverse", '[a, {b, 1.5}, <<"c">>]'), '[<<"c">>,{b,1.5},a]'),
+        (("erlang", "abs", "-5"), "5"),
+        (("string", "uppercase", "Hello there"), '"HELLO THERE"'),
+        (("lists", "map", "fun erlang:abs/1", "[-1,-2]"), "[1,2]"),
+        (("erlang", "node"), peer.name),
+    ):
+        called = tool("call", peer.name, *asked, *given)
+        assert (called.exit_code, called.stderr) == (0, "")
+        assert called.stdout == told + "\n"
+    for asked, complaint in (
+        (("call", peer.name, "erlang", "error", "boom", *given), f"{peer.name}: erpc erlang:error/1: error: {{boom,"),
+        (("call", peer.name, "erlang", "exit", "boom", *given), f"{peer.name}: erpc erlang:exit/1: exit: boom\n"),
+        (("call", peer.name, "timer", "sleep", "20000", "--timeout", "0.5", *given), "no answer within 0.5 s"),
+        (("ping", peer.name, *where, "--cookie", "wrong"), "the cookies differ"),
+        (("ping", f"nobody@{peer.host}", *given), "is the node up?"),
+        (("ping", "nobody", *given), "'nobody' is no node name"),
+        (("ping", peer.name, *given, "--tls", "/nowhere"), "ca.pem"),
+    ):
+        failed = tool(*asked)
+        assert failed.exit_code == 1
+        assert complaint in failed.stderr
+        assert failed.stderr.count("\n") == 1
+        assert failed.stdout == ("pang\n" if asked[0] == "ping" else "")
 
 
 @pytest.mark.parametrize("otp", [25, 27])

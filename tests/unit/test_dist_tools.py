@@ -1,0 +1,34 @@
+"""``python -m harness.dist`` against a node of ours on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.dist import Node
+from harness.dist.__main__ import main
+
+
+def test_the_cookie_is_that_of_erl_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Node("b@here", "home-made") as node:
+        dial = ["b@here", "--host", "127.0.0.1", "--port", str(node.listen(register=False))]
+        without = CliRunner().invoke(main, ["ping", *dial])
+        assert (without.exit_code, without.stdout) == (1, "pang\n")
+        assert "give the node's cookie with --cookie" in without.stderr
+        (tmp_path / ".erlang.cookie").write_text("home-made\n")
+        ponged = CliRunner().invoke(main, ["ping", *dial])
+        assert (ponged.exit_code, ponged.stderr) == (0, "")
+        refused = CliRunner().invoke(main, ["call", *dial, "lists", "seq", "1", "2", "--name", "me@here"])
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert refused.stderr == "b@here: erpc lists:seq/2: badrpc: notsup\n"
+
+
+def test_it_runs_as_a_module() -> None:
+    told = subprocess.run([sys.executable, "-m", "harness.dist", "--help"], capture_output=True, text=True, check=True)
+    assert "ping" in told.stdout
+    assert "call" in told.stdout
