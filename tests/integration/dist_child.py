@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.dist import Connection, connect
+from harness.dist.tls import Credentials
 from harness.errors import CallTimeout, HarnessError, NotSent, RemoteError
-from harness.etf import Atom
+from harness.etf import COMPILED, Atom
 
 CALLERS = 50
 
@@ -235,7 +236,7 @@ def weigh(number: float, lost: Lost, link: Connection) -> None:
     quarter = int(number) // 4
     begin = batch(quarter)
     grown = [batch(quarter) - begin for _ in range(3)]
-    say(grown=grown, resident=begin)
+    say(grown=grown, resident=begin, compiled=COMPILED)
 
 
 def raises(kind: type[HarnessError] | tuple[type[HarnessError], ...], call: Callable[[], Any]) -> None:
@@ -251,6 +252,13 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def wanted(options: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(options)
+    if "tls" in told:
+        told["tls"] = Credentials.given(told["tls"]).client_context()
+    return told
+
+
 def main() -> None:
     job, runtime, number, *options = sys.argv[1:]
     given: dict[str, Any] = {}
@@ -259,7 +267,7 @@ def main() -> None:
 
         given["runtime"] = GREENLETS
     lost: Lost = queue.Queue()
-    links = [connect(**given, **json.loads(each), on_close=lambda error: lost.put(error.cause)) for each in options]
+    links = [connect(**given, **wanted(each), on_close=lambda error: lost.put(error.cause)) for each in options]
     jobs: dict[str, Callable[..., None]] = {
         "spin": spin, "stopped": stopped, "slow": slow, "large": large, "impatient": impatient, "weigh": weigh,
     }  # fmt: skip
