@@ -24,6 +24,8 @@ from harness.segments import Segment, pack_record
 _LOG = logging.getLogger(__name__)
 _FIRST_WAIT = 0.05  # s before a lost connection is dialled again; doubled up to ...
 _LONGEST_WAIT = 1.0
+_FINAL = ("cookie", "not_allowed", "tls", "tls_authority", "tls_refused", "tls_name", "tls_expired")
+"""Reasons of a refusal that no further try will change."""
 
 
 class Target(Protocol):
@@ -71,7 +73,7 @@ class Link:
         runtime.spawn(self._keep, f"link {target.node}")
 
     def opened(self, timeout: float) -> None:
-        """Wait for the first connection. Raises what the last dial raised; a wrong cookie is not tried again."""
+        """Wait for the first connection. Raises what the last dial raised; a wrong cookie or certificate is not waited for."""
         if self._connection is None:
             self._first.park(timeout)
         if self._connection is None:
@@ -133,7 +135,7 @@ class Link:
         if str(error) != str(self.problem):
             _LOG.warning("%s", error)
         self.problem = error
-        if isinstance(error, HandshakeRefused) and error.reason in ("cookie", "not_allowed"):
+        if isinstance(error, HandshakeRefused) and error.reason in _FINAL:
             self._first.unpark()
 
 
