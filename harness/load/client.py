@@ -73,7 +73,7 @@ class Link:
         runtime.spawn(self._keep, f"link {target.node}")
 
     def opened(self, timeout: float) -> None:
-        """Wait for the first connection. Raises what the last dial raised; a wrong cookie or certificate is not waited for."""
+        """Wait for the first connection. Raises what the last dial raised, at once what is final."""
         if self._connection is None:
             self._first.park(timeout)
         if self._connection is None:
