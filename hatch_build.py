@@ -19,18 +19,17 @@ class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
         self.work = Path(tempfile.mkdtemp(prefix="harness-build-"))
-        if os.environ.get("HARNESS_PURE"):
-            self.app.display_warning("harness: pure Python, since HARNESS_PURE is set")
-            return
         try:
             built = compiled(root, self.work)
         except (Exception, SystemExit) as error:  # whatever ails a compiler: it is optional
-            self.app.display_warning(f"harness: pure Python, since nothing could be compiled ({error})".splitlines()[0])
-            return
+            self.app.display_warning(f"harness: pure Python, nothing compiled: {error}".splitlines()[0])
+            built = []
         if version == "editable":
+            for outdated in root.glob("harness/**/_speed.*.so"):
+                outdated.unlink()
             for extension in built:
                 in_place(extension, root / extension.relative_to(self.work))
-        else:
+        elif built:
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
             for extension in built:
@@ -41,7 +40,7 @@ class CustomBuildHook(BuildHookInterface):
 
 
 def in_place(extension: Path, target: Path) -> None:
-    """Beside its source, by a rename: processes that have an older one loaded keep that."""
+    """Beside its source, by a rename: nobody ever sees half of it."""
     fresh = target.with_name(target.name + ".new")
     shutil.copy(extension, fresh)
     fresh.replace(target)
@@ -49,11 +48,13 @@ def in_place(extension: Path, target: Path) -> None:
 
 def compiled(root: Path, work: Path) -> list[Path]:
     """The extension modules, in `work` at their places in the package. Raises what Cython and setuptools raise."""
+    if os.environ.get("HARNESS_PURE"):
+        raise RuntimeError("HARNESS_PURE is set")
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
 
     sources = [path.relative_to(root) for path in sorted(root.glob("harness/**/_speed.pyx"))]
-    optimised = ["-O3"] if os.name == "posix" else []
+    optimised = ["-O3", "-g0"] if os.name == "posix" else []
     os.chdir(root)
     modules = cythonize(
         [

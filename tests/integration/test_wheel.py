@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from commands import Ground
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 CLONE = Path(__file__).parents[2]
+COMPILER = shutil.which(str(sysconfig.get_config_var("CC")).split()[0])  # the one that extensions are built with
 
 
 def ran(folder: Path, *command: str | Path) -> str:
@@ -42,6 +45,11 @@ def test_it_carries_the_data_and_nothing_that_building_left(wheel: Path) -> None
     ]
 
 
+def test_it_carries_what_could_be_compiled(wheel: Path) -> None:
+    compiled = [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("harness/etf/_speed.cpython")]
+    assert bool(compiled) == ("none-any" not in wheel.name) == bool(COMPILER)
+
+
 def test_it_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     bin = tmp_path / "venv" / "bin"
@@ -50,6 +58,7 @@ def test_it_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     empty.mkdir()
     where = "from harness.data import data_path; print(data_path('erlang/node'))"
     assert Path(ran(empty, bin / "python", "-c", where).strip()).is_relative_to(tmp_path / "venv")
+    assert ran(empty, bin / "python", "-c", "import harness.etf as etf; print(etf.COMPILED)") == f"{bool(COMPILER)}\n"
     assert "kill.yml: kill is valid" in ran(empty, bin / "harness", "validate", "kill.yml").replace("\n", " ")
     summary = json.loads(ran(empty, bin / "harness", "run", "smoke.yml", "--json"))
     assert (summary["outcome"], summary["exit_code"]) == ("PASS", 0)
