@@ -57,6 +57,8 @@ def _cluster(plan: Plan) -> list[str]:
     ]
     if not plan.kernel.prevent_overlapping_partitions:
         lines += ["prevent_overlapping_partitions false: a partial cut evicts nobody"]
+    if plan.tls:
+        lines += ["distribution over TLS, with certificates made for the run"]
     return lines
 
 

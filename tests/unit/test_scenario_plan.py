@@ -35,6 +35,14 @@ def times(plan: Plan) -> list[tuple[str, float | str, float, float | None]]:
 # --- nodes ---
 
 
+def test_tls_is_planned_and_told() -> None:
+    assert planned(cluster="nodes: 2, tls: true").tls
+    assert not planned(cluster="nodes: 2").tls
+    told = "distribution over TLS"
+    assert told in render_plan(planned(cluster="nodes: 2, tls: true"))
+    assert told not in render_plan(planned(cluster="nodes: 2"))
+
+
 def test_nodes_are_named_and_inherit() -> None:
     plan = planned(
         cluster="nodes: {a: {image: {otp: 25}, memory: 1GiB}, b: {image: 'my/app:1', environment: {X: 2}}, c: {}}, "
