@@ -182,7 +182,7 @@ def test_a_killed_node_is_noticed(start_erlang: Any) -> None:
         link.rpc("timer", "sleep", [60_000], timeout=None)
 
     def kill() -> None:
-        while not link._slots:
+        while not link.calls:
             pass
         victim.container.kill("SIGKILL")
 
