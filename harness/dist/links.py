@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from harness.dist.calls import Envelope
 from harness.dist.connection import Connection
@@ -29,19 +30,29 @@ OnClose = Callable[[HarnessError], None]
 class _Link(Connection):
     """A connection whose node hears of its end, whoever ended it."""
 
-    on_end: OnClose
-    on_loss: OnClose
+    def __init__(
+        self, stream: Stream, runtime: Runtime, *args: Any, exchange: Exchange, on_loss: OnClose | None, **kwargs: Any
+    ) -> None:
+        self._exchange = exchange
+        self._on_loss = on_loss
+        self._spawn = runtime.spawn
+        super().__init__(stream, runtime, *args, **kwargs, on_close=self._gone, on_message=exchange.receive)
 
     def close(self) -> None:
         super().close()
-        self.on_end(ConnectionLost("connection", "closed by this side", node=self.peer))
+        self._exchange.lost(self, ConnectionLost("connection", "closed by this side", node=self.peer))
 
-    def replaced(self, runtime: Runtime) -> None:
+    def replaced(self) -> None:
         """The peer has connected anew: it has lost this connection, which we have not noticed yet."""
         if not self.closed:
             super().close()
             error = ConnectionLost("connection", "the node has connected anew", node=self.peer)
-            runtime.spawn(lambda: self.on_loss(error), f"dist-close {self.peer}")
+            self._spawn(lambda: self._gone(error), f"dist-close {self.peer}")
+
+    def _gone(self, error: HarnessError) -> None:
+        self._exchange.lost(self, error)
+        if self._on_loss is not None:
+            self._on_loss(error)
 
 
 class _Attempt:
@@ -206,30 +217,22 @@ class Links:
             raise HandshakeRefused("handshake", "name", f"it names us {done.local}", node=done.peer)
         self._series = 1 + self._series % (_SERIES - 1)
 
-        def lost(error: HarnessError) -> None:
-            link.on_end(error)
-            if on_close is not None:
-                on_close(error)
-
         def make() -> _Link:
-            link = _Link(
+            return _Link(
                 stream,
                 self._runtime,
                 Envelope(exchange.name, exchange.creation, self._series),
+                exchange=exchange,
+                on_loss=on_close,
                 peer=done.peer,
                 flags=done.flags,
                 ticktime=self._ticktime,
                 rest=done.rest,
-                on_close=lost,
-                on_message=exchange.receive,
             )
-            link.on_end = lambda error: exchange.lost(link, error)
-            link.on_loss = lost
-            return link
 
         link, before = exchange.connected(make, hidden=not done.flags & Flag.PUBLISHED)
         if isinstance(before, _Link):
-            before.replaced(self._runtime)
+            before.replaced()
         return link
 
     def _named(self, name: str, creation: int) -> Exchange:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from memory import MemoryNetwork
 
 from harness.dist import Down, Exit, Node, NodeDown, NodeUp
 from harness.errors import (
@@ -311,6 +312,76 @@ def test_a_connection_lost_while_a_spawn_waits() -> None:
         waiting.join(WAIT)
         assert [type(outcome) for outcome in outcomes] == [CallTimeout, ConnectionLost]
         assert not a._links.exchange._processes.spawnings  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 18])
+def test_everything_goes_over_streams_in_memory(piece: int) -> None:
+    """Handshake, messages, monitors, links, exits, aliases, refused spawns and calls, however the bytes are cut."""
+    network = MemoryNetwork(piece=piece)
+    with Node("a@here", "c", runtime=network) as a, Node("b@here", "c", runtime=network, hidden=False) as b:
+        a.connect("b@here", host="x", port=b.listen("x", register=False))
+        with a.mailbox() as one, b.mailbox("two") as two:
+            one.send(("two", "b@here"), (one.pid, b"x" * 10_000))
+            assert two.receive(WAIT) == (one.pid, b"x" * 10_000)
+            two.send(one.alias(), 1)
+            assert one.receive(WAIT) == 1
+            ref = one.monitor(two.pid)
+            one.link(two.pid)
+            two.exit(one.pid, Atom("a_signal"))
+            assert one.receive(WAIT) == Exit(two.pid, Atom("a_signal"))
+            with pytest.raises(RemoteError, match="notsup"):
+                one.spawn("b@here", "m", "f", [1], link=True)
+            assert b.ping("a@here") < WAIT
+            two.close(Atom("over"))
+            got = [one.receive(WAIT), one.receive(WAIT)]
+            assert Down(ref, two.pid, Atom("over")) in got
+            assert Exit(two.pid, Atom("over")) in got
+
+
+@pytest.mark.parametrize("names", [("a@here", "b@here"), ("b@here", "a@here")])
+def test_both_dial_at_the_same_moment(names: tuple[str, str]) -> None:
+    """Each has begun when the other's name arrives: the attempt of the greater name goes on, for both."""
+    network = MemoryNetwork(meet=2)
+    with Node(names[0], "c", runtime=network) as one, Node(names[1], "c", runtime=network) as two:
+        ports = {node.name: node.listen("x", register=False) for node in (one, two)}
+        events: dict[str, list[Any]] = {one.name: [], two.name: []}
+        outcomes: dict[str, Any] = {}
+
+        def dial(node: Node, peer: Node) -> None:
+            try:
+                outcomes[node.name] = node.connect(peer.name, host="x", port=ports[peer.name], timeout=WAIT)
+            except HarnessError as error:
+                outcomes[node.name] = error
+
+        for node in (one, two):
+            node.subscribe(events[node.name].append)
+        dialling = [threading.Thread(target=dial, args=pair) for pair in ((one, two), (two, one))]
+        for thread in dialling:
+            thread.start()
+        for thread in dialling:
+            thread.join(WAIT)
+        for node, peer in ((one, two), (two, one)):
+            assert outcomes[node.name] is node.connections[peer.name]
+            assert node.ping(peer.name) < WAIT
+            assert [type(event) for event in events[node.name]] == [NodeUp]
+        assert not one._links._attempts
+        assert not two._links._attempts
+
+
+def test_two_threads_that_want_the_same_peer_share_a_connection() -> None:
+    network = MemoryNetwork()
+    with Node("a@here", "c", runtime=network) as a, Node("b@here", "c", runtime=network) as b:
+        port = b.listen("x", register=False)
+        got: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda: got.append(a.connect("b@here", host="x", port=port))) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        assert len(got) == 8
+        assert len(set(map(id, got))) == 1
 
 
 def test_references_differ() -> None:
