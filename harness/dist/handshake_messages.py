@@ -140,4 +140,7 @@ def _text(message: bytes, right_tag: bool, at: int, length: int) -> str:
         raise ValueError("another message")
     if len(message) < at + length:
         raise ValueError("too short")
-    return message[at : at + length].decode()  # UnicodeDecodeError is a ValueError
+    text = message[at : at + length].decode()  # UnicodeDecodeError is a ValueError
+    if len(text) > 255 or not text.isprintable():  # it is shown to people and becomes an atom
+        raise ValueError("no name")
+    return text

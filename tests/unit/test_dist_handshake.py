@@ -225,6 +225,12 @@ def test_a_name_that_is_none() -> None:
     assert "'nobody' is no node name" in str(refused.error)
 
 
+@pytest.mark.parametrize("name", ["n@h\x1b[2J", "n@" + "h" * 254])
+def test_a_name_that_cannot_be_shown_or_be_an_atom(name: str) -> None:
+    with pytest.raises(HandshakeRefused, match="expected the name message"):
+        Acceptor(B, 2).receive(framed(Name(HIDDEN, 1, name).pack()))
+
+
 def test_cookies_are_checked_on_both_sides() -> None:
     at_initiator, at_acceptor = joined(A, Identity("b@b", "other", 11))
     assert reasons((at_initiator, at_acceptor)) == [[], ["cookie"]]
