@@ -14,6 +14,7 @@ test: $(STAMP)  ## the whole suite: static checks, unit, property and integratio
 	$(BIN)/harness doctor --fix
 	$(MAKE) --no-print-directory check image
 	$(BIN)/pytest tests/unit tests/property
+	HARNESS_PURE=1 $(BIN)/pytest tests/unit/test_etf_*.py tests/property/test_etf_roundtrip.py
 	$(BIN)/pytest tests/integration -m "docker and not soak"
 
 check: $(STAMP)  ## ruff, mypy strict, import-linter: no Docker, about a minute

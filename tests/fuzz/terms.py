@@ -19,7 +19,7 @@ except ImportError:  # not built here: the pure ones keep themselves company
 Decode = Callable[..., tuple[Term, int]]
 
 # The first byte of the input chooses: the usual limits; tight ones; an atom cache (with an atom, a special one).
-_WAYS = (
+WAYS = (
     (DecodeOptions(), None),
     (DecodeOptions(max_depth=4, max_size=64, max_integer=4, max_containers=6), None),
     (DecodeOptions(), (Atom("cached@node"), True)),
@@ -44,7 +44,7 @@ def compiled(data: bytes) -> None:
 
 
 def _outcome(decode: Decode, data: bytes) -> tuple[object, ...]:
-    options, cache = _WAYS[data[0] % len(_WAYS)] if data else _WAYS[0]
+    options, cache = WAYS[data[0] % len(WAYS)] if data else WAYS[0]
     try:
         term, end = decode(data, 1, options, cache)
     except DecodeError as error:

@@ -1,0 +1,177 @@
+"""What can go wrong in C only: memory, references, depth, values that change while they are written."""
+
+from __future__ import annotations
+
+import gc
+import os
+import struct
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections import namedtuple
+from typing import Any
+
+import pytest
+from fuzz.targets import read_corpus
+from fuzz.terms import WAYS
+
+import harness.etf
+from harness.errors import DecodeError, EncodeError
+from harness.etf.decode import decode as pure_decode
+from harness.etf.encode import encode as pure_encode
+from harness.etf.options import DecodeOptions
+from harness.etf.terms import Atom, Pid
+
+speed = pytest.importorskip("harness.etf._speed", reason="not built here")
+decode, encode = speed.decode, speed.encode
+
+
+@pytest.mark.parametrize(("pure", "compiled"), [("", True), ("1", False)])
+def test_the_environment_chooses(pure: str, compiled: bool) -> None:
+    program = "import harness.etf as etf; print(etf.COMPILED, type(etf.decode).__name__)"
+    environment = {**os.environ, "HARNESS_PURE": pure}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    kind = type(decode if compiled else pure_decode).__name__
+    assert told.stdout.split() == [str(compiled), kind]
+
+
+def test_nothing_is_kept_and_nothing_lost() -> None:
+    """The same work again leaves as many objects behind as were there, and everybody's objects their references."""
+
+    def work() -> None:
+        for data in read_corpus("terms.compiled"):
+            for options, cache in WAYS:
+                try:
+                    term, _ = decode(data, 1, options, cache)
+                except DecodeError:
+                    continue
+                encode(term)
+
+    work()
+    gc.collect()
+    everybodys = (None, True, False, 1, 255, (), b"", Atom, Pid, pure_decode)
+    references = [sys.getrefcount(one) for one in everybodys]
+    blocks = sys.getallocatedblocks()
+    for _ in range(10):
+        work()
+    gc.collect()
+    assert abs(sys.getallocatedblocks() - blocks) < 100
+    assert all(abs(sys.getrefcount(one) - before) < 10 for one, before in zip(everybodys, references, strict=True))
+
+
+def test_the_collector_is_spared_what_cannot_be_in_a_cycle() -> None:
+    flat, deep = decode(encode([(1, b"x", Atom("a"), 1.5, (2,)), (1, [])]))[0]
+    assert not gc.is_tracked(flat)
+    assert gc.is_tracked(deep)
+    gc.collect()
+    deep[1].append(deep)
+    del flat, deep
+    assert gc.collect() >= 2
+
+
+@pytest.mark.parametrize("head", [b"l", b"i", b"t"])
+def test_claims_reserve_nothing_beyond_the_input(head: bytes) -> None:
+    """Each of the nested containers claims what is left of the input; all of them together cannot have it."""
+    size, levels = 1 << 20, 500
+    data = b"".join(head + struct.pack(">I", (size - 5 * level) // 2 - 8) for level in range(levels)).ljust(size, b"j")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            decode(data, 0, DecodeOptions(max_containers=10))
+        assert tracemalloc.get_traced_memory()[1] < 12 * size
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("levels", [511, 512, 513, 5_000, 100_000])
+def test_depth_beyond_that_of_c(levels: int) -> None:
+    raw = b"h\1" * levels + b"a\1"
+    term, end = decode(raw, 0, DecodeOptions(max_depth=levels))
+    assert end == len(raw)
+    assert encode(term) == raw
+    with pytest.raises(DecodeError, match=f"deeper than {levels - 1}"):
+        decode(raw, 0, DecodeOptions(max_depth=levels - 1))
+
+
+def test_a_knot_is_refused() -> None:
+    knot: list[Any] = [1]
+    knot.append({"again": knot})
+    with pytest.raises(EncodeError, match="contain itself"):
+        encode(knot)
+
+
+class Changing:
+    """Encoded, it changes the container that it is in."""
+
+    def __init__(self, container: Any, calls: int = 1) -> None:
+        self.container, self.calls = container, calls
+
+    def __etf__(self) -> Any:
+        if self.calls:
+            self.calls -= 1
+            self.container.clear()
+        return 1
+
+
+def test_a_list_that_shrinks_while_it_is_written() -> None:
+    shrinking: list[Any] = []
+    shrinking += [Changing(shrinking), *[[number] for number in range(1000)]]
+    assert encode(shrinking) == b"j"  # as it is by now
+
+
+def test_a_map_that_shrinks_while_it_is_written() -> None:
+    shrinking: dict[Any, Any] = {}
+    shrinking.update({number: [number] for number in range(1000)}, first=Changing(shrinking))
+    assert encode(shrinking) == b"t\0\0\0\0"
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def test_an_interrupt_passes() -> None:
+    """A signal's or a greenlet's exception that arrives in Python code called from C is not taken for wrong input."""
+
+    class Interrupting:
+        calls = 0
+
+        def __etf__(self) -> Any:
+            self.calls += 1
+            raise Interrupt
+
+    inner = Interrupting()
+    with pytest.raises(Interrupt):
+        encode([inner])
+    assert inner.calls == 1
+
+
+def test_subclasses_far_inside() -> None:
+    point = namedtuple("point", "x y")
+    value = [{Atom("p"): point(1, [True, point(b"", None)])}]
+    assert encode(value) == pure_encode(value)
+
+
+def test_threads_do_not_meet() -> None:
+    """The space for short output and the atoms met lately are everybody's."""
+    failed: list[str] = []
+
+    def run(number: int) -> None:
+        term = [Changing([], 0) if turn % 3 else Atom(f"t{number}_{turn}") for turn in range(50)] + [b"x" * number * 99]
+        expected = pure_encode(term)
+        for _ in range(100):
+            if encode(term) != expected or pure_encode(decode(expected)[0]) != expected:
+                failed.append(f"thread {number}")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+def test_what_is_no_bytes_is_read_as_ever() -> None:
+    assert harness.etf.binary_to_term(memoryview(b"\x83h\1a\7")) == ((7,), b"")
+    with pytest.raises(DecodeError):
+        decode(b"a\1", 7)
