@@ -20,7 +20,7 @@ from typing import Any
 
 from harness.dist import Connection
 from harness.dist.epmd import NodeEntry, PortReader, port_please
-from harness.dist.flags import HIDDEN, MANDATORY_25
+from harness.dist.flags import HIDDEN, MANDATORY_25, Flag
 from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Named, Refused
 from harness.errors import HandshakeRefused
 from harness.etf import Atom
@@ -103,6 +103,9 @@ def initiator_branches(node: ErlangNode) -> None:
     initiate("wrong_cookie", node, cookie="not the cookie").close()
     initiate("flags", node, flags=HIDDEN & MANDATORY_25 & ~0x4).close()
     initiate("flags_of_otp26", node, name="old@here", flags=MANDATORY_25).close()
+    initiate(
+        "flags_digest", node, name="brief@here", flags=Flag.MANDATORY_25_DIGEST | Flag.UNLINK_ID | Flag.V4_NC
+    ).close()
     initiate("named", node, name="here").close()
 
 
@@ -193,6 +196,8 @@ def main() -> None:
             simultaneous_branches(low, high)
             with contextlib.closing(high.connect()) as link:
                 dialled_branches(high, link)
+                link.rpc("erlang", "set_cookie", [Atom("french@here"), Atom("caf\u00e9")])
+                initiate("latin1_cookie", high, name="french@here", cookie="caf\u00e9").close()
                 link.rpc("net_kernel", "allow", [[Atom("other@host")]])
             initiate("not_allowed", high).close()
 
