@@ -383,7 +383,7 @@ cdef bint write_reference(Writer *w, PyObject *value) noexcept:
     cdef bint done = False
     if words == NULL:
         return False
-    if Py_TYPE(words) == &PyTuple_Type and PyTuple_GET_SIZE(words) < 65536 and room(w, 3):
+    if Py_TYPE(words) == &PyTuple_Type and 1 <= PyTuple_GET_SIZE(words) <= 5 and room(w, 3):
         count = PyTuple_GET_SIZE(words)
         head_u16(w, NEWER_REFERENCE, <uint32_t>count)
         done = write_node(w, value, reference_slots[0]) and write_word(w, get_slot(value, reference_slots[1]))

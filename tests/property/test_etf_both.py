@@ -12,12 +12,19 @@ from test_etf_roundtrip import terms
 
 from harness.errors import EncodeError
 from harness.etf.options import EncodeOptions
+from harness.etf.terms import Atom, Pid, Reference
 
 pytest.importorskip("harness.etf._speed", reason="not built here")
 
 texts = st.one_of(st.text(max_size=20), st.text(st.characters(max_codepoint=255), max_size=300), st.just("\ud800"))
 odd_keys = st.lists(st.tuples(st.sampled_from([1, 1.0, True, 0, False, -0.0, 2**64]), terms), max_size=4)
-values = st.one_of(terms, texts, st.lists(st.one_of(terms, texts)), odd_keys.map(dict), st.builds(object))
+words = st.one_of(st.integers(-1, 2**32), st.sampled_from(["1", None, 1.0, True]))
+wrong = st.one_of(
+    st.builds(object),
+    st.builds(Pid, st.one_of(texts, texts.map(Atom), st.none()), words, words, words),
+    st.builds(Reference, texts, words, st.one_of(st.lists(words, max_size=7).map(tuple), st.lists(words))),
+)
+values = st.one_of(terms, texts, st.lists(st.one_of(terms, texts, wrong)), odd_keys.map(dict), wrong)
 
 
 @given(values, st.sampled_from(["binary", "list", "utf8"]))
