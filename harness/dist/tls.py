@@ -11,6 +11,7 @@ import contextlib
 import json
 import ssl
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ HEADER = 4
 
 _RECORD = 1 << 14  # the most that one TLS record holds, and so the most that one read gives
 _RECEIVE = 1 << 18
+_ALLOW_CLIENT_RENEGOTIATION = 1 << 8  # OpenSSL's; without it a node that dialled us leaves when its keys are old
 _SEALED = 1 << 18  # bytes encrypted at a time: what waits for the socket stays small beside what is sent
 
 
@@ -70,11 +72,11 @@ class Credentials:
         """For being dialled: whoever does must show a certificate of the same authority."""
         context = self._into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         context.verify_mode = ssl.CERT_REQUIRED
+        context.options |= _ALLOW_CLIENT_RENEGOTIATION
         return context
 
     def _into(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_RENEGOTIATION  # a write would then have to wait for a read
         try:
             context.load_verify_locations(cadata=self.ca)
             with tempfile.NamedTemporaryFile("w", prefix="harness-", suffix=".pem") as file:  # 0600, gone right after
@@ -87,7 +89,7 @@ class Credentials:
 
 
 class TlsStream:
-    """A Stream over `stream`: one reads while others write. ``lock`` makes locks between threads of the operating system.
+    """A Stream over `stream`: one reads while another writes. ``lock``: for threads of the operating system.
 
     `handshake` first. ``server_hostname`` is what the peer's certificate must be for, unless the context does not
     check names.
@@ -108,6 +110,7 @@ class TlsStream:
         self._state = lock()  # around the three above: work in memory only, nobody holds it while he waits
         self._sending = lock()  # records leave in the order in which they were sealed
         self._sealed = b""  # sealed, and not yet taken by the stream
+        self._unsealed: deque[bytes] = deque()  # while a peer of TLS 1.2 renegotiates (OTP: after 2^28 records)
         self._young = True  # nothing was heard from the peer inside TLS
         self._closed = False
         self.settimeout: Callable[[float | None], None] = stream.settimeout
@@ -134,6 +137,8 @@ class TlsStream:
         while True:
             try:
                 data: bytes | None = self._locked(self._opened, size)
+                if self._unsealed and data != b"":
+                    self._locked(self._seal_waiting)
             finally:
                 with contextlib.suppress(ConnectionError):  # to be read before: what the peer said before it left
                     self._pass_on()
@@ -148,7 +153,7 @@ class TlsStream:
         self._sending.acquire()
         try:
             for start in range(0, len(view), _SEALED):
-                self._locked(self._tls.write, view[start : start + _SEALED])
+                self._locked(self._seal, view[start : start + _SEALED])
                 self._send_sealed()
         except ssl.SSLError as error:
             raise told_of(error) from error
@@ -165,7 +170,7 @@ class TlsStream:
             return self._stream.offer(b"")  # he who sends may be kept from his next look at the socket
         try:
             if not self._sealed:
-                self._locked(self._tls.write, data)
+                self._locked(self._seal, data)
             self._offer_sealed()
         except ssl.SSLError as error:
             raise told_of(error) from error
@@ -206,6 +211,22 @@ class TlsStream:
             return b""
         except ssl.SSLError as error:
             raise told_of(error) from error
+
+    def _seal(self, data: bytes | memoryview) -> None:
+        """Encrypt, or where more has to be read first, keep it until then."""
+        if self._unsealed:
+            self._unsealed.append(bytes(data))
+            return
+        try:
+            self._tls.write(data)
+        except ssl.SSLWantReadError:
+            self._unsealed.append(bytes(data))
+
+    def _seal_waiting(self) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while self._unsealed:
+                self._tls.write(self._unsealed[0])
+                self._unsealed.popleft()
 
     def _feed(self, data: bytes) -> None:
         if data:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.docker
 RUN, STRANGERS = Authority(), Authority()
 OURS = RUN.credentials("harness")
 MEGABYTE = 1_000_000
+RENEGOTIATE = "{renegotiate_at, 200}"  # records; in TLS 1.3 it is key_update_at, and bytes
 PORT = 9100
 ALONE = (
     # without EPMD: everybody listens on the same port, we as well
@@ -53,11 +54,11 @@ def prepared(authority: Authority, *options: str) -> Callable[[Any, str], None]:
 
 @pytest.fixture(scope="module")
 def nodes(start_erlang: Any) -> dict[int, ErlangNode]:
-    """OTP 25 as it comes, which is TLS 1.2; OTP 27 with TLS 1.3 as well and new keys after every megabyte."""
+    """OTP 25 as it comes, which is TLS 1.2, OTP 27 with TLS 1.3 as well; both want new keys all the time."""
     newer = ("{versions, ['tlsv1.3', 'tlsv1.2']}", f"{{key_update_at, {MEGABYTE}}}")
     context = OURS.client_context()
     return {
-        25: start_erlang(25, *FLAGS.split(), *ALONE, prepare=prepared(RUN), tls=context, port=PORT),
+        25: start_erlang(25, *FLAGS.split(), *ALONE, prepare=prepared(RUN, RENEGOTIATE), tls=context, port=PORT),
         27: start_erlang(27, *FLAGS.split(), *ALONE, prepare=prepared(RUN, *newer), tls=context, port=PORT),
     }
 
@@ -91,6 +92,18 @@ def test_calls(node: ErlangNode) -> None:
         assert call("erlang", "system_info", [Atom("otp_release")]) == list(str(node.otp).encode())
         assert call("lists", "seq", [1, 1000]) == list(range(1, 1001))
     assert link.rpc("erlang", "nodes", [Atom("hidden")]) == ["harness@harness"]
+    link.close()
+
+
+def test_many_at_once_while_keys_are_renewed(node: ErlangNode) -> None:
+    link = node.connect()
+
+    def calls(seed: int) -> bool:
+        return all(link.rpc("erlang", "+", [seed, n], timeout=60) == seed + n for n in range(200)) and all(
+            link.rpc("erlang", "byte_size", [bytes(size)], timeout=60) == size for size in (MEGABYTE, 2 * MEGABYTE)
+        )
+
+    assert at_once(*(lambda seed=seed: calls(seed) for seed in range(8))) == [True] * 8  # type: ignore[misc]
     link.close()
 
 
@@ -140,6 +153,8 @@ def test_a_node_dials_us(node: ErlangNode) -> None:
         ours.listen(gateway, PORT, register=False, tls=OURS.server_context())
         assert link.rpc(*ping) == "pong"
         assert set(link.rpc("erlang", "nodes", [Atom("hidden")])) == {"harness@harness", "watcher@harness"}
+        standing = ours.connect(node.name, host="127.0.0.1", port=1)  # the one that the node has set up
+        assert [standing.rpc("erlang", "abs", [-n]) for n in range(500)] == list(range(500))
         link.rpc("net_kernel", "disconnect", [Atom("harness@harness")])
     with Node("harness@harness", COOKIE, ticktime=8.0) as stranger:
         certificate = STRANGERS.credentials("harness")
