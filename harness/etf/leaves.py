@@ -23,8 +23,8 @@ _u16 = struct.Struct(">H").unpack_from
 _u32 = struct.Struct(">I").unpack_from
 _id_serial_creation = struct.Struct(">III").unpack_from
 
-# Interned atoms by their bytes on the wire. Bounded, because a peer chooses what comes in; when full, new ones are
-# simply made each time.
+# Interned atoms by their bytes on the wire. Bounded, because a peer chooses what comes in; when full, begun anew, so
+# that a flood of atoms does no lasting harm.
 _ATOMS_MAX = 16_384
 _WELL_KNOWN: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
 UTF8_ATOMS: dict[bytes, AtomValue] = {}
@@ -44,8 +44,9 @@ def read_atom(data: bytes, start: int, end: int, encoding: str, known: dict[byte
     if len(text) > 255:
         raise DecodeError("atom longer than 255 characters", start)
     value = _WELL_KNOWN[text] if text in _WELL_KNOWN else Atom(text)
-    if len(known) < _ATOMS_MAX:
-        known[raw] = value
+    if len(known) >= _ATOMS_MAX:
+        known.clear()
+    known[raw] = value
     return value
 
 

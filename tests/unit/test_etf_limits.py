@@ -23,6 +23,7 @@ from harness.etf import (
     Pid,
     Reference,
     binary_to_term,
+    decode,
     encode,
     term_to_binary,
 )
@@ -166,3 +167,34 @@ def test_compression_only_where_it_helps() -> None:
     packed = term_to_binary([b"abc"] * 1000, options)
     assert packed[1:2] == b"P"
     assert binary_to_term(packed + b"rest") == ([b"abc"] * 1000, b"rest")
+
+
+def test_atoms_out_of_a_distribution_header() -> None:
+    cache = [Atom("a@b"), True, None, Atom("ok")]
+    assert decode(b"h\4R\0R\1R\2R\3", 0, cache=cache) == ((Atom("a@b"), True, None, Atom("ok")), 10)
+    assert decode(b"XR\0" + bytes(12), 0, cache=cache)[0] == Pid(Atom("a@b"), 0, 0, 0)
+    assert decode(b"qR\1R\2a\3", 0, cache=cache)[0] == Export(Atom("true"), Atom("undefined"), 3)
+    assert decode(b"ZZ\0\1R\3" + bytes(8), 1, cache=cache)[0] == Reference(Atom("ok"), 0, (0,))
+    for data, cause in [(b"R\4", "reference 4 of 4"), (b"XR\4" + bytes(12), "reference 4 of 4"), (b"R", "truncated")]:
+        with pytest.raises(DecodeError, match=cause) as caught:
+            decode(data, 0, cache=cache)
+        assert caught.value.tag in (82, 88)
+    with pytest.raises(DecodeError, match="outside a distribution header"):
+        decode(b"XR\0" + bytes(12), 0)
+    with pytest.raises(DecodeError, match="reference 0 of 0"):
+        decode(b"R\0", 0, cache=())
+
+
+def test_a_fun_of_a_module_called_true() -> None:
+    fun = Fun(Atom("true"), 1, bytes(16), 0, 0, 0, Pid(Atom("undefined"), 1, 2, 3), (1,))
+    assert binary_to_term(term_to_binary(fun))[0] == fun
+
+
+def test_funs_within_funs_have_their_sizes() -> None:
+    term: Any = 1
+    for _ in range(400):
+        term = Fun(Atom("m"), 1, bytes(16), 0, 0, 0, Pid(Atom("a@b"), 1, 2, 3), (term, 2))
+    data = term_to_binary(term)
+    assert int.from_bytes(data[2:6], "big") == len(data) - 2
+    assert binary_to_term(data)[0].free[0].free[1] == 2
+    assert term_to_binary(binary_to_term(data)[0]) == data
