@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import wait_until
-from nodes import ErlangNode, StartErlang
+from nodes import ErlangNode, StartErlang, evaluate
 from wires import wire
 
 from harness.dist import Connection
@@ -26,14 +26,14 @@ class Waiting:
 
     def __init__(self, watcher: Connection, link: Connection) -> None:
         self.outcomes: list[Any] = []
-        before = processes(watcher)
+        before = asleep(watcher)
         self._threads = [
             threading.Thread(target=self._wait, args=(link.rpc if index % 2 else link.erpc,), daemon=True)
             for index in range(CALLERS)
         ]
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: processes(watcher) >= before + CALLERS, "every call at work on the node")
+        wait_until(lambda: asleep(watcher) == before + CALLERS, "every call at work on the node")
 
     def _wait(self, call: Callable[..., Any]) -> None:
         try:
@@ -47,8 +47,10 @@ class Waiting:
         return Counter(map(type, self.outcomes))
 
 
-def processes(link: Connection) -> int:
-    count: int = link.rpc("erlang", "system_info", [Atom("process_count")])
+def asleep(link: Connection) -> int:
+    """Processes in ``timer:sleep/1``: those that served lost calls among them, they know nothing of that."""
+    sleeping = "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]"
+    count: int = evaluate(link.rpc, f"length({sleeping}).")
     return count
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 import pytest
 from children import RUNTIMES, StartChild, to
@@ -14,6 +15,7 @@ from commands import wait_until
 from nodes import ErlangNode, StartErlang
 from wires import wire
 
+from harness.cluster.certificates import FLAGS, Authority, packed
 from harness.dist import Connection
 from harness.errors import ConnectionLost
 from harness.etf import Atom
@@ -51,6 +53,7 @@ def test_silence_of_three_ticktimes(quick: list[tuple[int, ErlangNode]]) -> None
     watchers = [node.connect(local="watcher@harness", ticktime=ticktime) for ticktime, node in quick]
     idle = [node.connect(local="idle@harness", ticktime=ticktime) for ticktime, node in quick]
     idle.append(quick[1][1].connect(local="unaware@harness", ticktime=60.0))
+    crowd = [quick[1][1].connect(local=f"crowd{n}@harness", ticktime=2.0) for n in range(100)]
     sides = [(watchers[0], "idle@harness"), (watchers[1], "idle@harness"), (watchers[1], "unaware@harness")]
     since = [counted(*side) for side in sides]
 
@@ -60,9 +63,9 @@ def test_silence_of_three_ticktimes(quick: list[tuple[int, ErlangNode]]) -> None
         return sent and all(n[0] - s[0] >= 3 * TICKS for n, s in zip(now[:2], since[:2], strict=True))
 
     wait_until(outlived, "three ticktimes")
-    for connection in idle:
+    for connection in (*idle, *crowd):
         assert connection.rpc("erlang", "abs", [-1]) == 1
-    for connection in (*idle, *watchers):
+    for connection in (*idle, *crowd, *watchers):
         connection.close()
 
 
@@ -82,6 +85,18 @@ def test_our_process_computes_longer_than_two_ticktimes(
     ticktime, node = quick[1]
     told = child("spin", runtime, to(node, ticktime=ticktime), number=2.5 * ticktime).told()
     assert told == {"after": "ok", "waiting": ["ok"], "closed": False}
+
+
+def test_our_process_computes_while_a_tls_peer_waits(start_erlang: StartErlang, child: StartChild) -> None:
+    authority = Authority()
+    ours = authority.credentials("harness")
+
+    def prepare(container: Any, host: str) -> None:
+        container.put_archive("/", packed(authority.credentials(host)))
+
+    node = start_erlang(27, *ticking(2), *FLAGS.split(), prepare=prepare, tls=ours.client_context())
+    one = child("spin", "greenlets", to(node, ticktime=2, tls=ours.told()), number=5)
+    assert one.told() == {"after": "ok", "waiting": ["ok"], "closed": False}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
