@@ -19,7 +19,7 @@ from harness.dist.flags import Flag
 from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured
-from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent
+from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent, UsageError
 
 _SETUP = 7.0  # s that whoever dials us has for the handshake: net_setuptime's default
 _SERIES = 1 << 18
@@ -140,6 +140,8 @@ class Links:
     ) -> Connection:
         """See `Node.connect`."""
         check_name(peer)
+        if peer == self.identity.name:
+            raise UsageError("connect", f"{peer} is this node itself", "its own processes need no connection")
         left = limit(timeout)
         attempt = _Attempt(self._runtime)
         while True:
@@ -268,6 +270,8 @@ class Links:
         if who.flags & Flag.NAME_ME:
             given = f"n{secrets.token_hex(6)}@{who.name or self.identity.name.partition('@')[2]}"
             return Named(given, 4 + secrets.randbelow(2**32 - 4))
+        if who.name == self.identity.name:
+            return "not_allowed"
         with self._guarded():
             if who.name in self.standing:
                 return "alive"
