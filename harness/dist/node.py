@@ -13,7 +13,7 @@ from harness.dist.connection import Connection
 from harness.dist.dial import check_name, limit
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.flags import HIDDEN, VISIBLE
+from harness.dist.flags import HEADER, HIDDEN, VISIBLE
 from harness.dist.handshake import Identity
 from harness.dist.links import Links, OnClose
 from harness.dist.listen import Door, Registration
@@ -27,7 +27,8 @@ class Node:
     connected to makes up the rest of the name.
 
     One incarnation of a name has one creation: what was meant for an earlier one is dropped. `ticktime` (seconds) is
-    the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``.
+    the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``. With `atom_cache`
+    packets have distribution headers where the peer wants them, too, and large messages go in fragments.
 
     A visible node is one of the cluster to all others: they list it in ``nodes()``, connect to it by themselves, and
     their `global` expects answers that this one does not give. That is for trying out; hidden disturbs nobody.
@@ -42,8 +43,10 @@ class Node:
         runtime: Runtime = THREADS,
         ticktime: float = 60.0,
         tls: ssl.SSLContext | None = None,
+        atom_cache: bool = False,
     ) -> None:
-        identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), HIDDEN if hidden else VISIBLE)
+        flags = (HIDDEN if hidden else VISIBLE) | (HEADER if atom_cache else 0)
+        identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), flags)
         self._hidden = hidden
         self._runtime = runtime
         self._subscribers: list[Callable[[NodeEvent], None]] = []
@@ -181,6 +184,7 @@ def connect(
     timeout: float = 5.0,
     ticktime: float = 60.0,
     tls: ssl.SSLContext | None = None,
+    atom_cache: bool = False,
     on_close: OnClose | None = None,
 ) -> Connection:
     """Connect as hidden node `local` to `peer` ("n1@n1"), dialling `host`:`port` (the name need not resolve).
@@ -189,5 +193,5 @@ def connect(
     connection under this name are dropped by the peer.
     """
     check_name(local)
-    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls)
+    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls, atom_cache=atom_cache)
     return node.connect(peer, host=host, port=port, epmd_port=epmd_port, timeout=timeout, on_close=on_close)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import ErlangNode
+from nodes import COOKIE, ErlangNode
 from raw_links import RawLink
 
+from harness.dist import THREADS, Down, Node, Runtime
 from harness.dist.control import (
     AliasSend,
     DemonitorP,
@@ -26,7 +27,9 @@ from harness.dist.control import (
     UnlinkIdAck,
 )
 from harness.dist.flags import HEADER, HIDDEN, Flag
+from harness.errors import CallTimeout, RemoteError
 from harness.etf import Atom, Export, Pid, Reference, Term
+from harness.load.greenlets import GREENLETS
 
 pytestmark = pytest.mark.docker
 
@@ -209,3 +212,37 @@ def what_we_do_to_it(link: RawLink, token: Term) -> None:
     ends = [link.other() for _ in range(3)]
     assert (Send, Atom("spawned")) in [(type(control), message) for control, message in ends]
     assert {type(control) for control, _ in ends} == {Send, Exit, MonitorPExit}
+
+
+# --- a connection over all that ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", [THREADS, GREENLETS], ids=["threads", "greenlets"])
+def test_a_connection_with_headers(node: ErlangNode, runtime: Runtime) -> None:
+    connection = node.connect(local="cached@harness", atom_cache=True, runtime=runtime)
+    assert connection.otp_flags & HEADER == HEADER
+    blob = bytes(range(256)) * 20_000
+    for call in (connection.rpc, connection.erpc):
+        for _ in range(3):
+            assert call("erlang", "hd", [[blob]], timeout=30) == blob
+            assert call("lists", "reverse", [[Atom("x"), True, Atom("y" * 255)]]) == ["y" * 255, True, "x"]
+        with pytest.raises(RemoteError, match="boom"):
+            call("erlang", "error", [Atom("boom")])
+        assert call("io", "format", [b"from afar~n"]) == "ok"
+    with pytest.raises(CallTimeout):
+        connection.rpc("timer", "sleep", [3000], timeout=0.1)
+    connection.close()
+
+
+def test_a_mailbox_behind_headers(node: ErlangNode) -> None:
+    with Node("cachedbox@harness", COOKIE, atom_cache=True) as ours, ours.mailbox("box") as box:
+        connection = ours.connect(node.name, host=node.address)
+        pid, ref = box.spawn(node.name, "erlang", "send", [box.pid, Atom("hello")], monitor=True)
+        assert [box.receive(10), box.receive(10)] == [Atom("hello"), Down(ref, pid, Atom("normal"))]
+        connection.cast("erlang", "send", [(Atom("box"), Atom("cachedbox@harness")), bytes(300_000)])
+        assert box.receive(10) == bytes(300_000)
+        with Node("other@harness", COOKIE, atom_cache=True) as other:
+            other.connect(ours.name, host="127.0.0.1", port=ours.listen("127.0.0.1", register=False))
+            with other.mailbox() as theirs:
+                theirs.send(("box", ours.name), (theirs.pid, bytes(200_000), Atom("a")))
+                assert box.receive(10) == (theirs.pid, bytes(200_000), Atom("a"))

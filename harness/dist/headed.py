@@ -1,0 +1,79 @@
+"""A connection with distribution headers: what stands around `Connection`, which knows plain packets only.
+
+Offered when asked for (``atom_cache=True``): for calls plain packets are faster, see docs/distribution.md.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.control import MonitorPExit, Send, SpawnReply, read
+from harness.dist.flags import HEADER, Flag
+from harness.dist.framing import TICK, Deframer, frame
+from harness.dist.header import Inbound
+from harness.dist.header_out import FRAGMENT, Outbound
+from harness.dist.runtime import Stream
+from harness.etf import Atom, Pid, Reference, Term
+
+
+class HeadedStream:
+    """`sendall` takes plain packets, whole ones or not, and sends them with headers. All else is the `stream`'s."""
+
+    def __init__(self, stream: Stream, *, fragments: bool) -> None:
+        self._stream = stream
+        self._packets = Outbound(fragments=fragments).packets
+        self._deframe = Deframer().receive
+        self.recv = stream.recv
+        self.settimeout = stream.settimeout
+        self.offer = stream.offer
+        self.arrived = stream.arrived
+        self.close = stream.close
+
+    def sendall(self, data: bytes, /) -> None:
+        batch: list[bytes] = []
+        size = 0
+        for plain in self._deframe(data):
+            for packet in self._packets(frame(plain)) if plain else [TICK]:
+                batch.append(packet)
+                size += len(packet)
+                if size > FRAGMENT:  # by fragments: a tick may be offered between two
+                    self._stream.sendall(b"".join(batch))
+                    batch.clear()
+                    size = 0
+        self._stream.sendall(b"".join(batch))
+
+
+class HeadedEnvelope(Envelope):
+    """Recognises answers in what came with a header; what is written stays plain."""
+
+    def __init__(self, local: str, creation: int, series: int = 0) -> None:
+        super().__init__(local, creation, series)
+        self._inbound = Inbound()
+
+    def receive(self, packet: bytes) -> Event:
+        whole = self._inbound.receive(packet)
+        if whole is None:
+            return SPAWNED  # a fragment before the last
+        control, message = read(whole.data, atoms=whole.atoms)
+        match control, message:
+            case Send(), (Reference() as ref, result) if (number := self._number(ref)) is not None:
+                return Reply(number, cast(bytes, result), 0)
+            case MonitorPExit(ref=ref, reason=reason), _ if (number := self._number(ref)) is not None:
+                return Down(number, cast(bytes, reason), 0)
+            case SpawnReply(ref=ref, result=result), _ if (number := self._number(ref)) is not None:
+                return SpawnFailed(number, result) if type(result) is Atom else SPAWNED
+            case Send(to=self.pid), ("io_request", Pid() as sender, reply_as, request):
+                return IoRequest(sender, reply_as, request)
+        return Other(control, message)
+
+    def result(self, event: Reply | Down) -> Term:
+        return event.packet  # decoded already: the atoms of its header are known to who received it only
+
+
+def wired(stream: Stream, common: int, local: str, creation: int, series: int) -> tuple[Stream, Envelope]:
+    """Stream and envelope of a connection, by the flags that both sides offered."""
+    if not common & Flag.DIST_HDR_ATOM_CACHE:
+        return stream, Envelope(local, creation, series)
+    with_fragments = common & HEADER == HEADER
+    return HeadedStream(stream, fragments=with_fragments), HeadedEnvelope(local, creation, series)
