@@ -50,8 +50,8 @@ class Credentials:
         try:
             return cls(*((Path(folder) / f"{name}.pem").read_text() for name in ("ca", "cert", "key")))
         except (OSError, UnicodeDecodeError) as error:
-            remedy = "name a folder with ca.pem, cert.pem and key.pem"
-            raise UsageError("tls", f"{folder}: {error}", remedy) from error
+            cause = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"{folder}: {error}"
+            raise UsageError("tls", cause, "name a folder with ca.pem, cert.pem and key.pem") from error
 
     @classmethod
     def given(cls, text: str) -> Credentials:
