@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.dist.calls import Envelope
 from harness.dist.connection import Connection
 from harness.dist.dial import Left, ask_epmd, check_name, dial, limit, shake_hands
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
 from harness.dist.flags import Flag
 from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
+from harness.dist.headed import wired
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured
 from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent, UsageError
@@ -218,12 +218,14 @@ class Links:
         if done.local != exchange.name:
             raise HandshakeRefused("handshake", "name", f"it names us {done.local}", node=done.peer)
         self._series = 1 + self._series % (_SERIES - 1)
+        common = done.flags & self.identity.flags
+        wire, envelope = wired(stream, common, exchange.name, exchange.creation, self._series)
 
         def make() -> _Link:
             return _Link(
-                stream,
+                wire,
                 self._runtime,
-                Envelope(exchange.name, exchange.creation, self._series),
+                envelope,
                 exchange=exchange,
                 on_loss=on_close,
                 peer=done.peer,
