@@ -30,6 +30,7 @@ cdef extern from "Python.h":
     int PyErr_ExceptionMatches(PyObject *)
     void PyErr_Clear()
 
+    PyObject *PyObject_Call(PyObject *, PyObject *, PyObject *)
     PyObject *PyObject_CallFunctionObjArgs(PyObject *, ...)
     PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t)
     void PyObject_GC_UnTrack(void *)
@@ -62,7 +63,6 @@ cdef extern from "Python.h":
     PyObject *PyList_GET_ITEM(PyObject *, Py_ssize_t)
     void PyList_SET_ITEM(PyObject *, Py_ssize_t, PyObject *)
     int PyList_Append(PyObject *, PyObject *)
-    PyObject *PyList_AsTuple(PyObject *)
     PyObject *PyDict_New()
     Py_ssize_t PyDict_Size(PyObject *)
     PyObject *PyDict_SetDefault(PyObject *, PyObject *, PyObject *)

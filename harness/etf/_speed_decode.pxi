@@ -10,6 +10,7 @@ cdef struct Reader:
     Py_ssize_t pos
     Py_ssize_t size
     int max_depth
+    Py_ssize_t max_integer
     Py_ssize_t containers  # lists, tuples and maps that may still come
     bint tracked  # a value that the garbage collector has to know has been made since this was last cleared
     PyObject *raw  # the bytes object itself
@@ -54,6 +55,7 @@ def decode(data, Py_ssize_t pos=0, options=DEFAULT, cache=None):
         r.cache = <PyObject *>cache
         r.tracked = False
         r.max_depth = min(options.max_depth, MAX_DEPTH)
+        r.max_integer = options.max_integer
         r.containers = options.max_containers
         if r.size - pos <= options.max_size:
             made = read(&r, 0, 0)
@@ -148,6 +150,9 @@ cdef PyObject *read(Reader *r, int depth, Py_ssize_t owed) noexcept:
     elif tag == SMALL_BIG:
         if left >= 3 and p[1] <= 8 and p[2] <= 1:
             return read_big(r, p[1])
+    elif tag == LARGE_BIG:
+        if left < 5 or u32(p + 1) > r.max_integer:
+            return NULL
     elif tag == NEW_PID:
         return read_pid(r)
     elif tag == NEWER_REFERENCE:
@@ -163,7 +168,7 @@ cdef PyObject *read_leaf(Reader *r, int tag) noexcept:
     cdef PyObject *pair
     cdef PyObject *pos
     cdef Py_ssize_t end
-    if leaves[tag] == NULL or tag == LARGE_BIG:  # an integer that large has a limit to be checked
+    if leaves[tag] == NULL:
         return NULL
     pos = PyLong_FromSsize_t(r.pos)
     if pos == NULL:
@@ -395,19 +400,18 @@ cdef PyObject *read_map(Reader *r, Py_ssize_t count, int depth, Py_ssize_t owed)
             return NULL
         apart = PyDict_SetDefault(made, key, value) != NULL and PyDict_Size(made) == index + 1
         if not apart:
-            return read_pairs(r, made, key, value, count - index - 1, depth, owed)
+            return read_odd_map(r, made, key, value, count - index - 1, depth, owed)
         Py_DECREF(key)
         Py_DECREF(value)
     r.tracked = True
     return made
 
 
-cdef PyObject *read_pairs(
+cdef PyObject *read_odd_map(
     Reader *r, PyObject *before, PyObject *key, PyObject *value, Py_ssize_t count, int depth, Py_ssize_t owed
 ) noexcept:
-    """A map of those in the dict `before`, the pair it could not take, and `count` more. Takes the references."""
-    cdef PyObject *pairs = NULL
-    cdef PyObject *pair = NULL
+    """A map of the pairs in the dict `before`, the pair it could not take, and `count` more. Takes the references."""
+    cdef PyObject *both = NULL  # the list of the keys, that of the values
     cdef PyObject *made = NULL
     if (  # one key to Python, or no key to it at all
         PyErr_Occurred() == NULL
@@ -415,56 +419,36 @@ cdef PyObject *read_pairs(
         or PyErr_ExceptionMatches(PyExc_RecursionError)
     ):
         PyErr_Clear()
-        pairs = PyObject_CallFunctionObjArgs(<PyObject *>pairs_function, before, NULL)
+        both = PyObject_CallFunctionObjArgs(<PyObject *>parts_function, before, NULL)
     Py_DECREF(before)
-    while pairs != NULL:
-        pair = pair_of(key, value)
-        if pair == NULL or PyList_Append(pairs, pair) < 0:
+    while both != NULL and key != NULL and value != NULL:
+        if PyList_Append(PyTuple_GET_ITEM(both, 0), key) < 0 or PyList_Append(PyTuple_GET_ITEM(both, 1), value) < 0:
             break
-        Py_DECREF(pair)
-        pair = NULL
         if count == 0:
-            made = PyObject_CallFunctionObjArgs(<PyObject *>odd_map_function, pairs, NULL)
-            Py_DECREF(pairs)
+            made = PyObject_Call(<PyObject *>odd_map_function, both, NULL)
             r.tracked = True
-            return made
+            break
         count -= 1
         owed -= 2
+        Py_DECREF(key)
+        Py_DECREF(value)
         key = read(r, depth + 1, owed + 1)
         value = read(r, depth + 1, owed) if key != NULL else NULL
-        if value == NULL:
-            Py_XDECREF(key)
-            key = NULL
-            break
-    else:
-        Py_DECREF(key)
-        Py_DECREF(value)
-    Py_XDECREF(pair)
-    Py_XDECREF(pairs)
-    return NULL
+    Py_XDECREF(key)
+    Py_XDECREF(value)
+    Py_XDECREF(both)
+    return made
 
 
-cdef inline PyObject *pair_of(PyObject *key, PyObject *value) noexcept:
-    """(key, value), taking the references."""
-    cdef PyObject *pair = PyTuple_New(2)
-    if pair == NULL:
-        Py_DECREF(key)
-        Py_DECREF(value)
-        return NULL
-    PyTuple_SET_ITEM(pair, 0, key)
-    PyTuple_SET_ITEM(pair, 1, value)
-    return pair
+def _parts(dict before not None):
+    return list(before), list(before.values())
 
 
-def _pairs(dict before not None):
-    return list(before.items())
+def _odd_map(list keys not None, list values not None):
+    return build_map(keys, values, 0)  # the place is for its errors, and those come from pure_decode
 
 
-def _odd_map(list pairs not None):
-    return build_map([key for key, _ in pairs], [value for _, value in pairs])
-
-
-cdef object pairs_function = _pairs
+cdef object parts_function = _parts
 cdef object odd_map_function = _odd_map
 
 

@@ -20,8 +20,8 @@ import harness.etf
 from harness.errors import DecodeError, EncodeError
 from harness.etf.decode import decode as pure_decode
 from harness.etf.encode import encode as pure_encode
-from harness.etf.options import DecodeOptions
-from harness.etf.terms import Atom, Pid
+from harness.etf.options import DEFAULT, DecodeOptions
+from harness.etf.terms import Atom, BitString, Export, ImproperList, PairMap, Pid, Port, Reference
 
 speed = pytest.importorskip("harness.etf._speed", reason="not built here")
 decode, encode = speed.decode, speed.encode
@@ -34,6 +34,53 @@ def test_the_environment_chooses(pure: str, compiled: bool) -> None:
     told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     kind = type(decode if compiled else pure_decode).__name__
     assert told.stdout.split() == [str(compiled), kind]
+
+
+WELL_DONE = [
+    [0, 255, 256, -1, -(2**31), 2**31, -(2**63), 2**64 - 1, -(2**64) + 1, 2**64, 2**2100],
+    (
+        Atom("a"),
+        Atom("é"),
+        Atom("é" * 200),
+        Atom("a" * 99),
+        True,
+        False,
+        None,
+        1.5,
+        -0.0,
+        b"",
+        b"x" * 99,
+        (),
+        [],
+        [1, 2],
+    ),
+    {1: 2, b"k": [Atom("v")], (1,): {}},
+    PairMap(((1, 2), (1.0, []), ([], {}))),
+    ImproperList((1, 2), 3),
+    tuple(range(300)),
+    [Pid(Atom("a@b"), 1, 2, 3), Port(Atom("a@b"), 2**64 - 1, 3), Reference(Atom("a@b"), 1, (2, 3, 4))],
+    [Export(Atom("m"), Atom("f"), 1), BitString(b"\x80", 1)],
+]
+
+
+@pytest.mark.parametrize("term", WELL_DONE)
+def test_it_does_itself_what_it_is_for(term: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Giving up is always right, and hides that it is slow."""
+    raw = pure_encode(term)
+    monkeypatch.setattr(speed, "pure_decode", None)
+    monkeypatch.setattr(speed, "pure_encode", None)
+    assert repr(decode(raw)) == repr((term, len(raw)))
+    assert encode(term) == raw
+
+
+@pytest.mark.parametrize(
+    "raw", [b"R\1", b"XR\0" + bytes(12), b"d\0\1a", b"d\0\1\xe9", b"s\1a", b"c1.0".ljust(32, b"\0")]
+)
+def test_it_does_itself_what_nodes_write_otherwise(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = [Atom("a"), True]
+    expected = pure_decode(raw, 0, DEFAULT, cache)
+    monkeypatch.setattr(speed, "pure_decode", None)
+    assert repr(decode(raw, 0, DEFAULT, cache)) == repr(decode(raw, 0, DEFAULT, tuple(cache))) == repr(expected)
 
 
 def test_nothing_is_kept_and_nothing_lost() -> None:
