@@ -8,7 +8,8 @@
 ``{"$binary": ":text"}``  binary whose text begins with a colon, in YAML ``!binary ":text"``
 ``{"$base64": "..."}``    binary that is no UTF-8
 ``{"$map": [[k, v]]}``    map with keys that are no text
-``{"$term": "..."}``      pid, reference, port, fun, bit string: readable, not written back
+``{"$term": "..."}``      pid, reference, port, fun, bit string, integer of thousands of digits, what is nested deeper
+                          than 100 levels: readable, not written back
 numbers, lists, maps,     themselves; ``null`` is the atom ``undefined``
 ``true``, ``false``
 ========================  ==========================================
@@ -21,10 +22,14 @@ import binascii
 import re
 from typing import Any
 
+from harness.errors import shown
 from harness.etf import Atom, PairMap, Term
+from harness.etf.terms import map_of
 
 TAGS = ("$tuple", "$charlist", "$binary", "$base64", "$map")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "undefined": None}
+_DEEPEST = 100  # levels of a term; Python's own writer of JSON ends at some hundreds
+_LONGEST = 10_000  # bits of an integer; Python writes at most 4,300 digits
 _ELIXIR = re.compile(r"[A-Z][A-Za-z0-9_]*(\.[A-Z][A-Za-z0-9_]*)*")
 
 
@@ -52,7 +57,7 @@ def to_term(value: Any) -> Term:
             ((key, held),) = value.items()
             if isinstance(key, str) and key.startswith("$"):
                 return _tagged(key, held)
-        return _map([(to_term(key), to_term(held)) for key, held in value.items()])
+        return map_of([to_term(key) for key in value], [to_term(held) for held in value.values()])
     return value
 
 
@@ -69,7 +74,7 @@ def _tagged(tag: str, held: Any) -> Term:
         except binascii.Error as error:
             raise ValueError(f"$base64: {error}") from error
     if tag == "$map" and isinstance(held, list | tuple) and all(_is_pair(pair) for pair in held):
-        return _map([(to_term(key), to_term(value)) for key, value in held])
+        return map_of([to_term(key) for key, _ in held], [to_term(value) for _, value in held])
     raise ValueError(f"{tag} with {type(held).__name__} is no term")
 
 
@@ -77,22 +82,13 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2
 
 
-def _map(pairs: list[tuple[Term, Term]]) -> Term:
-    try:
-        plain = dict(pairs)
-    except TypeError:  # a list or a map as a key
-        return PairMap(tuple(pairs))
-    # 1, 1.0 and true are one key to Python and three to Erlang
-    return plain if len(plain) == len(pairs) else PairMap(tuple(pairs))
-
-
-def from_term(term: Term) -> Any:
-    """A term as a JSON value; ``to_term`` gives the same term back, except for ``$term`` (pids, funs)."""
+def from_term(term: Term, depth: int = _DEEPEST) -> Any:
+    """A term as a JSON value; ``to_term`` gives the same term back, except for ``$term``."""
     if isinstance(term, Atom):
         return f":{term}"
     if isinstance(term, str):
         return from_term(term.encode())
-    if term is None or isinstance(term, bool | int | float):
+    if term is None or isinstance(term, bool | float) or (isinstance(term, int) and term.bit_length() < _LONGEST):
         return term
     if isinstance(term, bytes):
         try:
@@ -100,13 +96,13 @@ def from_term(term: Term) -> Any:
         except UnicodeDecodeError:
             return {"$base64": base64.b64encode(term).decode()}
         return {"$binary": text} if text.startswith(":") else text
-    if isinstance(term, tuple):
-        return {"$tuple": [from_term(element) for element in term]}
-    if isinstance(term, list):
-        return [from_term(element) for element in term]
-    if isinstance(term, dict | PairMap):
-        pairs = [(from_term(key), from_term(value)) for key, value in term.items()]
+    if depth and isinstance(term, tuple):
+        return {"$tuple": [from_term(element, depth - 1) for element in term]}
+    if depth and isinstance(term, list):
+        return [from_term(element, depth - 1) for element in term]
+    if depth and isinstance(term, dict | PairMap):
+        pairs = [(from_term(key, depth - 1), from_term(value, depth - 1)) for key, value in term.items()]
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
             return dict(pairs)
         return {"$map": [list(pair) for pair in pairs]}
-    return {"$term": repr(term)}
+    return {"$term": shown(term)}

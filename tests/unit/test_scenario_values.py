@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,11 @@ def test_what_is_no_term(written: Any) -> None:
 
 def test_what_cannot_be_written_back_is_shown() -> None:
     assert from_term(Pid(Atom("n1@n1"), 1, 2, 3))["$term"].startswith("Pid(")
+    deep: Any = 1 << 100_000
+    assert from_term(deep) == {"$term": "<integer of 100001 bits>"}
+    for _ in range(50_000):
+        deep = [(deep,)]
+    assert '"$term"' in json.dumps(from_term(deep))
 
 
 @pytest.mark.parametrize(
