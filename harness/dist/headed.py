@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import cast
 
 from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.control import MonitorPExit, Send, SpawnReply, read
+from harness.dist.control import Send, SpawnReply, read
 from harness.dist.flags import HEADER, Flag
 from harness.dist.framing import TICK, Deframer, frame
-from harness.dist.header import Inbound
+from harness.dist.header import Inbound, Whole
 from harness.dist.header_out import FRAGMENT, Outbound
 from harness.dist.runtime import Stream
-from harness.etf import Atom, Pid, Reference, Term
+from harness.errors import DecodeError
+from harness.etf import Atom, Pid, Reference, Term, decode
 
 
 class HeadedStream:
@@ -45,7 +46,10 @@ class HeadedStream:
 
 
 class HeadedEnvelope(Envelope):
-    """Recognises answers in what came with a header; what is written stays plain."""
+    """Recognises answers in what came with a header; what is written stays plain.
+
+    The `packet` of its events is a Whole: the atoms of a header are known to who received it only.
+    """
 
     def __init__(self, local: str, creation: int, series: int = 0) -> None:
         super().__init__(local, creation, series)
@@ -54,21 +58,37 @@ class HeadedEnvelope(Envelope):
     def receive(self, packet: bytes) -> Event:
         whole = self._inbound.receive(packet)
         if whole is None:
-            return SPAWNED  # a fragment before the last
-        control, message = read(whole.data, atoms=whole.atoms)
+            return SPAWNED  # a fragment before the last: nobody waits for that
+        answer = self._answer(whole)
+        if answer is not None:
+            return answer
+        control, message = read(whole.data, self._options, whole.atoms)
         match control, message:
-            case Send(), (Reference() as ref, result) if (number := self._number(ref)) is not None:
-                return Reply(number, cast(bytes, result), 0)
-            case MonitorPExit(ref=ref, reason=reason), _ if (number := self._number(ref)) is not None:
-                return Down(number, cast(bytes, reason), 0)
             case SpawnReply(ref=ref, result=result), _ if (number := self._number(ref)) is not None:
                 return SpawnFailed(number, result) if type(result) is Atom else SPAWNED
             case Send(to=self.pid), ("io_request", Pid() as sender, reply_as, request):
                 return IoRequest(sender, reply_as, request)
         return Other(control, message)
 
+    def _answer(self, whole: Whole) -> Reply | Down | None:
+        control, end = decode(whole.data, 0, self._options, whole.atoms)
+        match control:
+            case (2 | 22, *_) if whole.data.startswith(b"h\2Z", end):
+                ref, end = decode(whole.data, end + 2, self._options, whole.atoms)
+                kind: type[Reply | Down] = Reply
+            case (28, _, _, ref):
+                kind = Down
+            case _:
+                return None
+        number = self._number(ref) if type(ref) is Reference else None
+        return None if number is None else kind(number, cast(bytes, whole), end)
+
     def result(self, event: Reply | Down) -> Term:
-        return event.packet  # decoded already: the atoms of its header are known to who received it only
+        whole = cast(Whole, event.packet)
+        value, end = decode(whole.data, event.offset, self._options, whole.atoms)
+        if end != len(whole.data):
+            raise DecodeError("bytes left after the message", end)
+        return value
 
 
 def wired(stream: Stream, common: int, local: str, creation: int, series: int) -> tuple[Stream, Envelope]:
