@@ -157,6 +157,7 @@ def impatient(number: float, lost: Lost, link: Connection) -> None:
     def wait(seed: int) -> None:
         while not over.is_set():
             term = (seed, time.monotonic_ns())
+            link.rpc("timer", "sleep", [100], timeout=60)  # seldom writes: that is no moment for an interruption
             for call in (link.rpc, link.erpc):
                 answer = call("erlang", "hd", [[term]], timeout=60)
                 patient["ok" if answer == term else f"{answer!r} for {term!r}"] += 1
@@ -168,9 +169,9 @@ def impatient(number: float, lost: Lost, link: Connection) -> None:
 
     def interrupted() -> int:
         count = 0
-        for _ in range(20):
+        for _ in range(8):
             try:
-                with interruption(0.05):
+                with interruption(0.2):
                     link.rpc("timer", "sleep", [Atom("infinity")], timeout=None)
             except Interrupted:
                 count += 1

@@ -162,8 +162,8 @@ def test_a_sender_that_is_suspended_because_we_read_slowly(start_erlang: StartEr
 def test_callers_that_leave_while_others_wait(node: ErlangNode, child: StartChild, runtime: str) -> None:
     told = child("impatient", runtime, to(node), number=100).told()
     assert told["patient"] == {"ok": told["patient"]["ok"]}
-    assert set(told["impatient"]) == {"ok", "CallTimeout"}
-    assert told["interrupted"] == 20
+    assert told["impatient"].keys() - {"NotSent"} == {"ok", "CallTimeout"}
+    assert told["interrupted"] == 8
     assert not told["closed"]
 
 
