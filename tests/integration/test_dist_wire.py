@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from nodes import COOKIE, ErlangNode
 from raw_links import RawLink
+from terms import RandomTerms, exactly
 
 from harness.dist import THREADS, Down, Node, Runtime
 from harness.dist.control import (
@@ -246,3 +248,16 @@ def test_a_mailbox_behind_headers(node: ErlangNode) -> None:
             with other.mailbox() as theirs:
                 theirs.send(("box", ours.name), (theirs.pid, bytes(200_000), Atom("a")))
                 assert box.receive(10) == (theirs.pid, bytes(200_000), Atom("a"))
+
+
+def test_random_terms_with_headers(node: ErlangNode) -> None:
+    plain = node.connect(local="plain@harness")
+    cached = node.connect(local="cached@harness", atom_cache=True)
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown when something fails
+    terms = RandomTerms(seed, plain.rpc("erlang", "whereis", [Atom("init")]) if node.otp >= 26 else None)
+    for _ in range(100):
+        sent = [terms.make() for _ in range(10)]
+        assert exactly(cached.rpc("erlang", "hd", [[sent]])) == exactly(sent)
+    for connection in (plain, cached):
+        connection.close()
