@@ -65,7 +65,13 @@ _Leaf = Callable[[Term], bytes]
 _Leaves = Mapping[type, _Leaf]
 _Opened = tuple[bytes, Iterator[Term] | None]
 _Open = Callable[[Term, list[bytes], _Leaves], _Opened]
-_NIL: tuple[list[Term]] = ([],)
+
+
+class _End:
+    """After the elements of a proper list: its tail, which no hook takes for a list of its own."""
+
+
+_END = (_End(),)
 
 
 def _tuple(value: tuple[Term, ...], _out: list[bytes], _leaves: _Leaves) -> _Opened:
@@ -86,7 +92,7 @@ def _bytes_or_list(value: list[Term], out: list[bytes], leaves: _Leaves) -> _Ope
 
 
 def _list(value: list[Term], _out: list[bytes], _leaves: _Leaves) -> _Opened:
-    return (_u32(108, len(value)), chain(value, _NIL)) if value else (b"j", None)
+    return (_u32(108, len(value)), chain(value, _END)) if value else (b"j", None)
 
 
 def _improper(value: ImproperList, _out: list[bytes], _leaves: _Leaves) -> _Opened:
@@ -117,10 +123,13 @@ def _fun(value: Fun, out: list[bytes], _leaves: _Leaves) -> _Opened:
     return b"", children()
 
 
+def _end(_value: _End) -> bytes:
+    return b"j"
+
+
 _LEAVES: dict[str, dict[type, _Leaf]] = {
-    "binary": {**WRITERS, str: text_binary},
-    "list": {**WRITERS, str: text_list},
-    "utf8": {**WRITERS, str: text_utf8},
+    name: {**WRITERS, str: text, _End: _end}
+    for name, text in (("binary", text_binary), ("list", text_list), ("utf8", text_utf8))
 }
 _CONTAINERS: dict[type, _Open] = {
     tuple: _tuple,
@@ -177,7 +186,5 @@ def _hooked(
 
 def _fields(value: object) -> Term:
     """``{ClassName, #{Field => Value}}`` of the public attributes."""
-    shown = {
-        name.encode(): held for name, held in vars(value).items() if not name.startswith("_") and not callable(held)
-    }
-    return type(value).__name__.encode(), shown
+    public = ((name, held) for name, held in vars(value).items() if not name.startswith("_") and not callable(held))
+    return type(value).__name__.encode(), {name.encode(): held for name, held in public}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from terms import exactly
@@ -24,6 +25,8 @@ from harness.etf import (
     term_to_binary,
 )
 from harness.etf.terms import map_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of the strategy for nested terms
 
 u32 = st.integers(0, 2**32 - 1)
 atoms = st.text(st.characters(codec="utf-8"), max_size=255).map(Atom)

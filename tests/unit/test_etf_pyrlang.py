@@ -241,6 +241,8 @@ def test_hooks_by_type_name() -> None:
         term, _ = binary_to_term(term_to_binary({"a": [5.0, (1, True)], b"p": Point()}, options))
         assert term == {b"a": [5, (2, True)], b"p": [2]}  # what a hook returned is not hooked again, what is inside is
     assert binary_to_term(term_to_binary([1, 2, 3], {"encode_hook": hooks}))[0] == [2, 3, 4]
+    counted = {"list": lambda value: [len(value), *value]}  # the end of a list is no list of its own
+    assert binary_to_term(term_to_binary([b"a", []], {"encode_hook": counted}))[0] == [2, b"a", [0]]
     assert codec.term_to_binary_2(5.0, {"float": int}) == b"a\5"
 
 
