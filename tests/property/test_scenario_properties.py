@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ScenarioError
+from harness.etf import same_term
 from harness.scenario.document import read_document
 from harness.scenario.groups import components, cut_pairs
 from harness.scenario.load import load_scenario, shipped_scenarios
@@ -16,7 +17,7 @@ from harness.scenario.render import render_plan, resolved_yaml
 from harness.scenario.schema import Scenario
 from harness.scenario.seeded import Seeded
 from harness.scenario.units import WRITTEN
-from harness.scenario.values import from_term, same_term, to_term
+from harness.scenario.values import from_term, to_term
 
 TEXTS = [path.read_text() for path in shipped_scenarios().values() if "locustfile: " not in path.read_text()]
 PIECES = st.sampled_from(
