@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,12 +29,11 @@ OnClose = Callable[[HarnessError], None]
 class _Link(Connection):
     """A connection whose node hears of its end, whoever ended it."""
 
-    def __init__(
-        self, stream: Stream, runtime: Runtime, *args: Any, exchange: Exchange, on_loss: OnClose | None, **kwargs: Any
-    ) -> None:
+    def __init__(self, stream: Stream, runtime: Runtime, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
         self._exchange = exchange
-        self._on_loss = on_loss
         self._spawn = runtime.spawn
+        self._to_tell: list[OnClose] = []
+        self._why: HarnessError | None = None
         super().__init__(stream, runtime, *args, **kwargs, on_close=self._gone, on_message=exchange.receive)
 
     def close(self) -> None:
@@ -49,14 +47,27 @@ class _Link(Connection):
             error = ConnectionLost("connection", "the node has connected anew", node=self.peer)
             self._spawn(lambda: self._gone(error), f"dist-close {self.peer}")
 
+    def tell(self, on_close: OnClose) -> None:
+        """Call it once when the connection is lost: now, if it was lost meanwhile."""
+        self._to_tell.append(on_close)
+        self._tell()
+
     def _gone(self, error: HarnessError) -> None:
         self._exchange.lost(self, error)
-        if self._on_loss is not None:
-            self._on_loss(error)
+        self._why = error
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._why is not None and self._to_tell:
+            try:
+                on_close = self._to_tell.pop()
+            except IndexError:  # another thread was faster
+                return
+            on_close(self._why)
 
 
 class _Attempt:
-    """One peer being dialled. Others who want it wait here; so does the attempt that gave way to the peer's own."""
+    """One peer being dialled. Others who want it wait; so does the attempt that gave way to the peer's own."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -64,10 +75,11 @@ class _Attempt:
         self.stream: Stream | None = None
         self.gave_way = False
 
-    def wait(self, left: Left) -> None:
+    def waiter(self) -> Parker:
+        """Under the guard: what `go_on` unparks."""
         parker = self._runtime.parker()
         self._waiting.append(parker)
-        parker.park(left())
+        return parker
 
     def go_on(self) -> None:
         for parker in self._waiting:
@@ -107,9 +119,9 @@ class Links:
             self._named(identity.name, identity.creation)
 
     @property
-    def standing(self) -> dict[str, Connection]:
+    def standing(self) -> dict[str, _Link]:
         links = dict(self.exchange.connections) if self.exchange is not None else {}
-        return {peer: link for peer, link in links.items() if isinstance(link, Connection) and not link.closed}
+        return {peer: link for peer, link in links.items() if isinstance(link, _Link) and not link.closed}
 
     def close(self) -> None:
         """No connection is left, and none comes."""
@@ -147,53 +159,44 @@ class Links:
         while True:
             with self._guarded():
                 self.check_open()
-                standing = self.standing.get(peer)
-                other = self._attempts.setdefault(peer, attempt) if standing is None else None
-            if standing is not None:
-                return standing
+                link = self.standing.get(peer)
+                other = self._attempts.setdefault(peer, attempt) if link is None else attempt
+                waiter = other.waiter()
             if other is attempt:
                 break
-            if other is not None:
-                other.wait(left)
-        try:
-            connection = self._reach(peer, host, port, epmd_port, attempt, left, on_close)
-        finally:
-            with self._guarded():
-                del self._attempts[peer]
-                attempt.go_on()
-        if self.exchange is not None:
-            self.exchange.tell()
-        return connection
+            if not waiter.park(left()):
+                raise NotSent("connect", "no connection in time: it is being dialled already", node=peer)
+        if link is None:
+            try:
+                link = self._reach(peer, host, port, epmd_port, attempt, waiter, left)
+            finally:
+                with self._guarded():
+                    del self._attempts[peer]
+                    attempt.go_on()
+            if self.exchange is not None:
+                self.exchange.tell()
+        if on_close is not None:
+            link.tell(on_close)
+        return link
 
     def _reach(
-        self,
-        peer: str,
-        host: str,
-        port: int | None,
-        epmd_port: int,
-        attempt: _Attempt,
-        left: Left,
-        on_close: OnClose | None,
-    ) -> Connection:
+        self, peer: str, host: str, port: int | None, epmd_port: int, attempt: _Attempt, waiter: Parker, left: Left
+    ) -> _Link:
         try:
             if port is None:
                 port = ask_epmd(peer, host, epmd_port, self._runtime, left)
-            stream = dial(peer, host, port, self._runtime, left)
-            return self._introduce(stream, peer, attempt, left, on_close)
+            return self._introduce(dial(peer, host, port, self._runtime, left), peer, attempt, left)
         except NotSent as error:
             nok = isinstance(error, HandshakeRefused) and error.reason == "nok"
             if not (attempt.gave_way or (nok and self.listening)):
                 raise
-            deadline = time.monotonic() + left()  # the peer dials us at the same time, and its attempt goes on
-            while time.monotonic() < deadline:
-                if (theirs := self.standing.get(peer)) is not None:
-                    return theirs
-                attempt.wait(left)
-            raise
+            waiter.park(left())  # the peer dials us at the same time, and its attempt goes on
+            theirs = self.standing.get(peer)
+            if theirs is None:
+                raise
+            return theirs
 
-    def _introduce(
-        self, stream: Stream, peer: str, attempt: _Attempt, left: Left, on_close: OnClose | None
-    ) -> Connection:
+    def _introduce(self, stream: Stream, peer: str, attempt: _Attempt, left: Left) -> _Link:
         try:
             with self._guarded():
                 attempt.stream = stream
@@ -206,12 +209,12 @@ class Links:
             with self._guarded():
                 if attempt.gave_way:
                     raise NotSent("connect", "gave way to the connection that the node sets up", node=peer)
-                return self._adopt(stream, done, on_close)
+                return self._adopt(stream, done)
         except BaseException:
             stream.close()
             raise
 
-    def _adopt(self, stream: Stream, done: Established, on_close: OnClose | None = None) -> Connection:
+    def _adopt(self, stream: Stream, done: Established) -> _Link:
         """The connection over an established stream. Under the guard; `Exchange.tell` is to be called after it."""
         self.check_open()
         exchange = self.exchange or self._named(done.local, done.local_creation)
@@ -227,7 +230,6 @@ class Links:
                 self._runtime,
                 envelope,
                 exchange=exchange,
-                on_loss=on_close,
                 peer=done.peer,
                 flags=done.flags,
                 ticktime=self._ticktime,

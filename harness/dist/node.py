@@ -61,7 +61,7 @@ class Node:
     @property
     def connections(self) -> dict[str, Connection]:
         """The connections that stand, by peer."""
-        return self._links.standing
+        return dict(self._links.standing)
 
     def __enter__(self) -> Node:
         return self

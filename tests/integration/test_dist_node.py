@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
-import gevent
 import pytest
 from click.testing import CliRunner, Result
 from images import erlang_image
@@ -103,7 +102,6 @@ def peer(request: pytest.FixtureRequest, ground: Ground) -> ErlangNode:
 def ours(request: pytest.FixtureRequest) -> Iterator[Node]:
     with Node(NAME, COOKIE, runtime=request.param, ticktime=8.0) as node:
         yield node
-    gevent.sleep(0)  # a greenlet's socket is closed when the hub runs
 
 
 @pytest.fixture

@@ -349,10 +349,13 @@ def test_both_dial_at_the_same_moment(names: tuple[str, str]) -> None:
 
         def dial(node: Node, peer: Node) -> None:
             try:
-                outcomes[node.name] = node.connect(peer.name, host="x", port=ports[peer.name], timeout=WAIT)
+                outcomes[node.name] = node.connect(
+                    peer.name, host="x", port=ports[peer.name], timeout=WAIT, on_close=told.append
+                )
             except HarnessError as error:
                 outcomes[node.name] = error
 
+        told: list[HarnessError] = []
         for node in (one, two):
             node.subscribe(events[node.name].append)
         dialling = [threading.Thread(target=dial, args=pair) for pair in ((one, two), (two, one))]
@@ -364,8 +367,35 @@ def test_both_dial_at_the_same_moment(names: tuple[str, str]) -> None:
             assert outcomes[node.name] is node.connections[peer.name]
             assert node.ping(peer.name) < WAIT
             assert [type(event) for event in events[node.name]] == [NodeUp]
+        assert not told
+        one.close()
+        until(lambda: len(told) == 1)  # the other's, however its connection came about
         assert not one._links._attempts
         assert not two._links._attempts
+
+
+def test_a_peer_that_is_being_dialled_by_another_thread() -> None:
+    """Who waits for that no longer than his own time; and when it fails, he dials himself."""
+    network = MemoryNetwork(meet=2)  # the first waits in its dial for somebody else
+    with Node("a@here", "c", runtime=network) as a, Node("b@here", "c", runtime=network) as b:
+        port = b.listen("x", register=False)
+        errors: list[BaseException] = []
+
+        def first() -> None:
+            try:
+                a.connect("b@here", host="x", port=port, timeout=WAIT)
+            except BaseException as error:
+                errors.append(error)
+
+        dialling = threading.Thread(target=first)
+        dialling.start()
+        until(lambda: bool(a._links._attempts))
+        with pytest.raises(NotSent, match="being dialled already"):
+            a.connect("b@here", host="x", port=port, timeout=0.05)
+        network._meeting.abort()
+        dialling.join(WAIT)
+        assert [type(error) for error in errors] == [threading.BrokenBarrierError]
+        assert not a._links._attempts
 
 
 def test_two_threads_that_want_the_same_peer_share_a_connection() -> None:
