@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tls_pairs import HARNESS, NODE, OTHERS, credentials
 
 from harness.dist import Node
 from harness.dist.__main__ import main
+
+OTHERS_HARNESS = credentials("harness", trusts=OTHERS, issuer=OTHERS)
 
 
 def test_the_cookie_is_that_of_erl_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +29,24 @@ def test_the_cookie_is_that_of_erl_by_default(tmp_path: Path, monkeypatch: pytes
         refused = CliRunner().invoke(main, ["call", *dial, "lists", "seq", "1", "2", "--name", "me@here"])
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert refused.stderr == "b@here: erpc lists:seq/2: badrpc: notsup\n"
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    for name, shown in (("ours", HARNESS), ("others", OTHERS_HARNESS)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in ("ca", "cert", "key"):
+            (folder / f"{part}.pem").write_text(getattr(shown, part))
+    with Node("b@n1", "c") as node:
+        port = node.listen(register=False, tls=NODE.server_context())
+        dial = ["ping", "b@n1", "--host", "127.0.0.1", "--port", str(port), "--cookie", "c"]
+        ponged = CliRunner().invoke(main, [*dial, "--tls", str(tmp_path / "ours")])
+        assert (ponged.exit_code, ponged.stderr) == (0, "")
+        refused = CliRunner().invoke(main, [*dial, "--tls", str(tmp_path / "others")])
+        assert (refused.exit_code, refused.stdout) == (1, "pang\n")
+        assert "authority that is not trusted here" in refused.stderr
+        plain = CliRunner().invoke(main, [*dial, "--timeout", "0.5"])
+        assert (plain.exit_code, plain.stdout) == (1, "pang\n")
 
 
 def test_it_runs_as_a_module() -> None:
