@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.dist.control import PASS_THROUGH, Control, Unknown, typed
 from harness.dist.framing import frame
+from harness.dist.core import Call, Inbox, splice
+from harness.dist.inbox import DOWN_HEAD
 from harness.errors import DecodeError
 from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode, encode_atom
 
@@ -20,23 +21,6 @@ _MAGIC = b"\x83"
 
 _SEND, _REG_SEND = 2, 6
 _SPAWN_REQUEST, _SPAWN_REPLY = 29, 31
-
-_u64 = struct.Struct(">Q")
-
-
-class Call:
-    """A call under way: `frame` is what is sent for it; once it is `done`, `answer` is its event, or None: the
-    connection was lost.
-    """
-
-    __slots__ = ("answer", "done", "frame", "unsent", "waiter")
-
-    def __init__(self, frame: bytes) -> None:
-        self.frame = frame
-        self.answer: Answer | None = None
-        self.done = False
-        self.unsent = False  # the connection was lost before `frame` was handed to the kernel
-        self.waiter: Any = None  # whom to wake, as the pump likes it
 
 
 @dataclass(slots=True)
@@ -83,7 +67,6 @@ class Other:
 
 
 SPAWNED = Other(Unknown((_SPAWN_REPLY,)), None)  # a process was spawned: nobody waits for that
-_DOWN_HEAD = b"p\x83h\4a\x1cX"  # up to the tag of their pid
 
 Answer = Reply | Down | SpawnFailed
 Event = Answer | IoRequest | Other
@@ -103,11 +86,8 @@ class Envelope:
         self._creation = creation
         self._series = series
         self._options = options or DecodeOptions()
-        self._targets: dict[tuple[str, str], bytes] = {}
-        # Learnt from the first of its kind: what surrounds the number of a call is the same in every later one.
-        self._reply_prefix = b"\0"
-        self._spawned_prefix, self._spawned_pid_at = b"\0", 0
-        self._down_middle, self._down_middle_at, self._down_number_at = b"\0", 0, 0
+        self._targets: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self.inbox = Inbox()  # it learns here what answers look like
         pid = encode(self.pid)
         self._ref = b"Z\0\3" + encode_atom(local) + struct.pack(">II", creation, series)
         rex = bytes((PASS_THROUGH,)) + _MAGIC + self._control(_REG_SEND, pid, encode_atom(""), encode_atom("rex"))
@@ -130,25 +110,17 @@ class Envelope:
 
     def call(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call through `rex`; the answer is a Reply."""
-        return frame(
-            self._call_head,
-            _u64.pack(number),
-            self._call_mid,
-            self._target(module, function),
-            encode(list(args)),
-            self._user,
-        )
+        target = self._targets.get((module, function)) or self._target(module, function)
+        return splice(self._call_head, number, target[0], None, encode(list(args)), self._user)
 
     def spawn(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call in a process of its own, as `erpc` does; the answer is a Down or a SpawnFailed."""
-        ref = _u64.pack(number)
-        return frame(
-            self._spawn_head, ref, self._spawn_mid, ref, self._target(module, function), encode(list(args)), b"j"
-        )
+        target = self._targets.get((module, function)) or self._target(module, function)
+        return splice(self._spawn_head, number, self._spawn_mid, target[1], encode(list(args)), b"j")
 
     def cast(self, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call without answer."""
-        return frame(self._cast_head, self._target(module, function), encode(list(args)), self._user)
+        return frame(self._cast_head, self._target(module, function)[1], encode(list(args)), self._user)
 
     def send_named(self, name: str, message: Term) -> bytes:
         head = self._control(_REG_SEND, encode(self.pid), encode_atom(""), encode_atom(name))
@@ -170,42 +142,27 @@ class Envelope:
                 answer = (Atom("error"), Atom("enotsup"))
         return self.send(request.sender, (Atom("io_reply"), request.reply_as, answer))
 
-    def _target(self, module: str, function: str) -> bytes:
+    def _target(self, module: str, function: str) -> tuple[bytes, bytes]:
+        """Encoded: what comes after the number of a call, of a spawn."""
         known = self._targets.get((module, function))
         if known is None:
-            known = encode_atom(module) + encode_atom(function)
+            encoded = encode_atom(module) + encode_atom(function)
+            known = self._call_mid + encoded, encoded
             if len(self._targets) < 10_000:
                 self._targets[module, function] = known
         return known
 
     # --- in ----------------------------------------------------------------------------------------------------
 
-    def receive(self, packet: bytes) -> Event:
-        """What a packet (not a tick) says. Raises DecodeError."""
-        prefix = self._reply_prefix
-        if packet.startswith(prefix):
-            at = len(prefix)
-            if len(packet) > at + 8:
-                return Reply(_u64.unpack_from(packet, at)[0], packet, at + 8)
-        elif packet.startswith(_DOWN_HEAD):
-            if packet.startswith(self._down_middle, self._down_middle_at):
-                at = self._down_number_at
-                if len(packet) > at + 9 and packet[at + 8] == 131:
-                    return Down(_u64.unpack_from(packet, at)[0], packet, at + 9)
-        elif packet.startswith(self._spawned_prefix):
-            at = self._spawned_pid_at
-            if len(packet) > at and packet[at] == 88:
-                return SPAWNED
-        return self._slow(packet)
-
-    def result(self, event: Reply | Down) -> Term:
-        """The term an event carries. Raises DecodeError."""
+    def result(self, event: Reply | Down | Call) -> Term:
+        """The term an answer carries. Raises DecodeError."""
         value, end = decode(event.packet, event.offset, self._options)
         if end != len(event.packet):
             raise DecodeError("bytes left after the message", end)
         return value
 
-    def _slow(self, packet: bytes) -> Event:
+    def receive(self, packet: bytes) -> Event:
+        """What a packet (not a tick) says that the inbox does not know. Raises DecodeError."""
         if packet[:2] != b"p\x83":
             raise DecodeError("neither pass-through nor tick", 0, packet[0] if packet else None)
         control, end = decode(packet, 2, self._options)
@@ -230,7 +187,7 @@ class Envelope:
         match control, message:
             case (2 | 22, *_), (Reference() as ref, _) if (number := self._number(ref)) is not None:
                 at = _after_atom(packet, message_at + 5) + 8  # {2, reference: 3 words, node, creation, first word
-                self._reply_prefix = packet[:at]
+                self.inbox.reply_prefix = packet[:at]
                 return Reply(number, packet, at + 8)
             case (2 | 22, _, self.pid, *_), ("io_request", Pid() as sender, reply_as, request):
                 return IoRequest(sender, reply_as, request)
@@ -238,16 +195,15 @@ class Envelope:
 
     def _learn_down(self, packet: bytes, end: int) -> None:
         """``{28, their pid, our pid, reference}``: the part from the second pid to the number, and where it is."""
-        if packet.startswith(_DOWN_HEAD):
-            self._down_middle_at = _after_atom(packet, len(_DOWN_HEAD)) + 12
-            self._down_number_at = end - 8
-            self._down_middle = packet[self._down_middle_at : end - 8]
+        if packet.startswith(DOWN_HEAD):
+            at = _after_atom(packet, len(DOWN_HEAD)) + 12
+            self.inbox.down_middle, self.inbox.down_middle_at = packet[at : end - 8], at
 
     def _learn_spawned(self, packet: bytes) -> None:
         """``{31, reference, our pid, flags, their pid}``: the part before the number, and where the last pid is."""
         number_at = _after_atom(packet, 9) + 8
-        self._spawned_prefix = packet[:number_at]
-        self._spawned_pid_at = _after_atom(packet, number_at + 9) + 14
+        self.inbox.spawned_prefix = packet[:number_at]
+        self.inbox.spawned_pid_at = _after_atom(packet, number_at + 9) + 14
 
     def _number(self, ref: Reference) -> int | None:
         """The number of the call that made `ref`, if this connection did."""

@@ -12,9 +12,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from harness.dist.calls import SPAWNED, Answer, Call, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.calls import SPAWNED, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
 from harness.dist.control import Control, write
-from harness.dist.framing import TICK, Deframer
+from harness.dist.framing import TICK
+from harness.dist.core import Call
+from harness.dist.inbox import DOWN, FAILED, REPLY
 from harness.dist.results import erpc_result, rpc_result
 from harness.dist.runtime import Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent
@@ -53,6 +55,7 @@ class Connection:
         self.otp_flags = flags
         self.before_write: Callable[[], None] | None = None
         self._stream = stream
+        self._sendall = stream.sendall
         self._runtime = runtime
         self._envelope = envelope
         self._on_close = on_close
@@ -60,7 +63,7 @@ class Connection:
         self._numbers = itertools.count(1)
         self.calls: dict[int, Call] = {}
         self._out: deque[bytes] = deque()
-        self._deframe = Deframer().receive
+        self._inbox = envelope.inbox
         self._writing = runtime.lock()
         self._closing = runtime.lock()
         self._lost: str | None = None
@@ -121,7 +124,7 @@ class Connection:
 
     def _await(
         self, build: Builder, kind: str, module: str, function: str, args: Sequence[Term], timeout: float | None
-    ) -> Answer:
+    ) -> Call:
         number = next(self._numbers)
         call = Call(build(number, module, function, args))
         self.calls[number] = call
@@ -138,8 +141,8 @@ class Connection:
         except BaseException:  # a killed greenlet, Ctrl-C: nobody will come for the answer
             self.calls.pop(number, None)
             raise
-        if call.answer is not None:
-            return call.answer
+        if call.kind:
+            return call
         if call.unsent:
             raise self._not_sent(kind)
         raise ConnectionLost(f"{kind} {module}:{function}/{len(args)}", self._lost or "", node=self.peer)
@@ -177,10 +180,10 @@ class Connection:
     def _send_batch(self, out: deque[bytes]) -> None:
         batch: list[bytes] = []
         try:
-            while len(batch) < _BATCH:
+            for _ in range(min(len(out), _BATCH)):
                 batch.append(out.popleft())
         except IndexError:
-            pass  # that was all
+            pass  # a caller whose time is over took his frame back at this moment
         if not batch:
             return
         hook = self.before_write
@@ -192,7 +195,7 @@ class Connection:
                 self._fail(f"stopped before sending: {error}", error)
                 return
         try:
-            self._stream.sendall(batch[0] if len(batch) == 1 else b"".join(batch))
+            self._sendall(batch[0] if len(batch) == 1 else b"".join(batch))
         except OSError as error:
             self._fail(f"write failed: {error.strerror or error}", error)
         except BaseException as error:  # interrupted in the middle of a frame: the stream is of no use any more
@@ -205,25 +208,36 @@ class Connection:
     def received(self, data: bytes) -> list[Call]:
         """See `Traffic`. Raises DecodeError, and whatever `on_message` raises."""
         self._heard = True
-        receive = self._envelope.receive
-        woken: list[Call] = []
-        for packet in self._deframe(data):
-            if not packet:
-                self._later(TICK)
-                continue
-            event = receive(packet)
-            kind = type(event)
-            if kind is Reply or kind is Down or kind is SpawnFailed:
-                call = self.calls.pop(event.number, None)  # type: ignore[union-attr]
-                if call is not None:  # None: it came after its caller had given up
-                    call.answer = event  # type: ignore[assignment]
-                    call.done = True
-                    woken.append(call)
-            elif type(event) is IoRequest:
+        answered = self._inbox.receive(data, self.calls)
+        if self._inbox.others:
+            others, self._inbox.others = self._inbox.others, []
+            for packet in others:
+                self._other(packet, answered)
+        return answered
+
+    def _other(self, packet: bytes, answered: list[Call]) -> None:
+        """A packet in which the inbox does not see the answer to a call."""
+        if not packet:
+            self._later(TICK)
+            return
+        event = self._envelope.receive(packet)
+        match event:
+            case Reply():
+                self._answer(event.number, REPLY, event.packet, event.offset, answered)
+            case Down():
+                self._answer(event.number, DOWN, event.packet, event.offset, answered)
+            case SpawnFailed():
+                self._answer(event.number, FAILED, event.reason, 0, answered)
+            case IoRequest():
                 self._later(self._envelope.io_reply(event))
-            elif type(event) is Other and event is not SPAWNED and self._on_message is not None:
+            case Other() if event is not SPAWNED and self._on_message is not None:
                 self._on_message(event.control, event.message)
-        return woken
+
+    def _answer(self, number: int, kind: int, packet: Term, offset: int, answered: list[Call]) -> None:
+        call = self.calls.pop(number, None)
+        if call is not None:  # None: it came after its caller had given up
+            call.kind, call.packet, call.offset, call.done = kind, packet, offset, True
+            answered.append(call)
 
     def ended(self, error: BaseException | None) -> None:
         """See `Traffic`."""

@@ -26,6 +26,11 @@ class Deframer:
         self._have = 0
         self._need = 4  # bytes without which there is nothing to cut
 
+    @property
+    def pending(self) -> bool:
+        """Whether the beginning of a packet is held here."""
+        return bool(self._chunks)
+
     def receive(self, data: bytes) -> list[bytes]:
         """The packets that `data` completes, ticks as b"". Raises DecodeError for one longer than the limit."""
         if self._chunks:

@@ -13,6 +13,7 @@ from harness.dist.flags import HEADER, Flag
 from harness.dist.framing import TICK, Deframer, frame
 from harness.dist.header import Inbound, Whole
 from harness.dist.header_out import FRAGMENT, Outbound
+from harness.dist.core import Call
 from harness.dist.runtime import Stream
 from harness.errors import DecodeError
 from harness.etf import Atom, Pid, Reference, Term, decode
@@ -83,7 +84,7 @@ class HeadedEnvelope(Envelope):
         number = self._number(ref) if type(ref) is Reference else None
         return None if number is None else kind(number, cast(bytes, whole), end)
 
-    def result(self, event: Reply | Down) -> Term:
+    def result(self, event: Reply | Down | Call) -> Term:
         whole = cast(Whole, event.packet)
         value, end = decode(whole.data, event.offset, self._options, whole.atoms)
         if end != len(whole.data):

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from harness.dist.calls import Call
+from harness.dist.core import Call
 
 SMALL, LARGE = 1 << 14, 1 << 18
 """Bytes to read at once: the first, for which malloc needs no memory map; after one that was filled, the second."""
@@ -27,7 +27,7 @@ class Traffic(Protocol):
 
     @property
     def calls(self) -> dict[int, Call]:
-        """Those not answered."""
+        """Those not answered; the same object always."""
         ...
 
     @property
@@ -97,6 +97,7 @@ class ThreadPump:
         """`recv` must raise TimeoutError or BlockingIOError after LOOK seconds without data."""
         self._recv = recv
         self._traffic = traffic
+        self._calls = traffic.calls
         self._received = traffic.received
         self._spawn = spawn
         self._name = name
@@ -136,12 +137,7 @@ class ThreadPump:
 
     def wait(self, call: Call, timeout: float | None) -> bool:
         if (timeout is None or timeout > LOOK) and self._reading.acquire(False):
-            if timeout is None:
-                self._lead(call, None)
-            else:
-                deadline = time.monotonic() + timeout
-                self._lead(call, deadline - LOOK)
-                timeout = deadline - time.monotonic()
+            timeout = self._lead(call, timeout)
         if call.done:
             return True
         lock = allocate_lock()
@@ -153,17 +149,20 @@ class ThreadPump:
         if call.waiter is not None:
             call.waiter()
 
-    def _lead(self, call: Call, until: float | None) -> None:
-        """Read until the call is done, or the time `until` is past."""
-        traffic = self._traffic
+    def _lead(self, call: Call, timeout: float | None) -> float | None:
+        """Read until the call is done, or only LOOK seconds are left of its time; the seconds left."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         self._led += 1
         try:
-            while not call.done and not traffic.closed and (until is None or time.monotonic() < until):
+            while not call.done:  # it is when the connection is lost, too
                 self._read_once()
+                if deadline is not None and not call.done and time.monotonic() > deadline - LOOK:
+                    break
         finally:
             self._reading.release()
-            if traffic.calls or self._away:  # others wait: their calls were there before they tried to read
+            if self._calls or self._away:  # others wait: their calls were there before they tried to read
                 _release(self._needed)
+        return None if deadline is None or call.done else deadline - time.monotonic()
 
     # --- the reader ----------------------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class ThreadPump:
             if self._reading.acquire(False):
                 self._away = False
                 try:
-                    while self._read_once() or traffic.calls:
+                    while self._read_once() or self._calls:
                         pass
                 finally:
                     self._reading.release()

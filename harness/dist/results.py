@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.dist.calls import Answer, Down, Envelope, Reply, SpawnFailed
+from harness.dist.calls import Envelope
+from harness.dist.core import Call
+from harness.dist.inbox import FAILED
 from harness.errors import DecodeError, RemoteError
 from harness.etf import Term
 
 
 def rpc_result(
-    envelope: Envelope, answer: Answer, peer: str, module: str, function: str, args: Sequence[Term]
+    envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]
 ) -> Term:
-    """The value of an answer of rex. Raises RemoteError."""
-    assert type(answer) is Reply
+    """The value that rex answered a call with. Raises RemoteError."""
     try:
-        value = envelope.result(answer)
+        value = envelope.result(call)
     except DecodeError as error:
         raise _unreadable(f"rpc {module}:{function}/{len(args)}", error, peer) from error
     if type(value) is tuple and len(value) == 2 and value[0] == "badrpc":
@@ -33,15 +34,14 @@ def _badrpc(operation: str, reason: Term, peer: str) -> RemoteError:
 
 
 def erpc_result(
-    envelope: Envelope, answer: Answer, peer: str, module: str, function: str, args: Sequence[Term]
+    envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]
 ) -> Term:
-    """The value that ``erpc:execute_call`` ended with. Raises RemoteError."""
+    """The value that a call's ``erpc:execute_call`` ended with. Raises RemoteError."""
     operation = f"erpc {module}:{function}/{len(args)}"
-    if type(answer) is SpawnFailed:
-        raise RemoteError(operation, "badrpc", answer.reason, node=peer)
-    assert type(answer) is Down
+    if call.kind == FAILED:
+        raise RemoteError(operation, "badrpc", call.packet, node=peer)
     try:
-        value = envelope.result(answer)
+        value = envelope.result(call)
     except DecodeError as error:
         raise _unreadable(operation, error, peer) from error
     if type(value) is tuple:

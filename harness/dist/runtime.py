@@ -110,6 +110,7 @@ class SocketStream:
         sock.settimeout(None)
         self._socket = sock
         self.received = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
+        self._sendall = sock.sendall
         self._sending = allocate_lock()
         self._rest = b""  # offered, and not yet taken by the kernel
 
@@ -128,7 +129,7 @@ class SocketStream:
         with self._sending:
             if self._rest:
                 data, self._rest = self._rest + data, b""
-            self._socket.sendall(data)
+            self._sendall(data)
 
     def offer(self, data: bytes, /) -> bool:
         if not self._sending.acquire(False):

@@ -19,7 +19,7 @@ from gevent.hub import get_hub
 from gevent.lock import BoundedSemaphore
 from greenlet import getcurrent
 
-from harness.dist.calls import Call
+from harness.dist.core import Call
 from harness.dist.pump import LARGE, SMALL, Pump, Traffic
 from harness.dist.runtime import Listener, Lock, Parker, Stream, arrived, listening
 from harness.dist.ticks import NativeLock, Ticker

@@ -1,6 +1,7 @@
 """Our client of the bench, in a process of its own so that it can be pinned and its CPU time taken.
 
-    python -m tests.bench.dist_client ADDRESS PEER COOKIE RUNTIME KIND CONCURRENCY MODULE FUNCTION ARGUMENT MILLISECONDS SLICES
+    python -m tests.bench.dist_client ADDRESS PEER COOKIE RUNTIME KIND CONCURRENCY \\
+        MODULE FUNCTION ARGUMENT MILLISECONDS SLICES
 
 RUNTIME: threads, greenlets. KIND: rpc, erpc. ARGUMENT: as for dist_client.c.
 Prints, of so many slices of so many milliseconds, the best: calls a second, microseconds of CPU per call.
