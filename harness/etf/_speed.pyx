@@ -11,4 +11,8 @@ with an exception set (Python code was called and raised) or without (given up).
 
 include "_speed_api.pxi"
 include "_speed_decode.pxi"
+include "_speed_read_atoms.pxi"
+include "_speed_read_containers.pxi"
+include "_speed_read_identifiers.pxi"
 include "_speed_encode.pxi"
+include "_speed_write.pxi"

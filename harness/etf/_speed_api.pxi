@@ -13,7 +13,7 @@ cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         descrsetfunc tp_descr_set
         descrgetfunc tp_descr_get
-    PyTypeObject PyBool_Type, PyBytes_Type, PyDict_Type, PyFloat_Type, PyList_Type, PyLong_Type, PyTuple_Type
+    PyTypeObject PyBytes_Type, PyDict_Type, PyFloat_Type, PyList_Type, PyLong_Type, PyTuple_Type
     PyTypeObject PyUnicode_Type
     PyObject *Py_None
     PyObject *Py_True
