@@ -18,8 +18,8 @@ test: $(STAMP)  ## the whole suite: static checks, unit, property and integratio
 	$(BIN)/pytest tests/integration -m "docker and not soak"
 
 check: $(STAMP)  ## ruff, mypy strict, import-linter: no Docker, about a minute
-	$(BIN)/ruff format --check harness tests
-	$(BIN)/ruff check harness tests
+	$(BIN)/ruff format --check harness tests hatch_build.py
+	$(BIN)/ruff check harness tests hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
