@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from harness.dist.framing import TICK, Deframer, frame
-from harness.dist.handshake import Acceptor, Established, Identity, Refused
+from harness.dist.protocol.framing import TICK, Deframer, frame
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Refused
 from harness.errors import HandshakeRefused
 from harness.etf import Atom, Pid, Reference, Term, decode, encode
 from harness.faults.fault import Evidence

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from harness.dist.node import Node
-from harness.dist.show import show
-from harness.dist.syntax import read
+from harness.etf.show import show
+from harness.etf.syntax import read
 from harness.dist.tls import Credentials
 from harness.errors import HarnessError, RemoteError, UsageError
 from harness.etf import Term

@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from harness.dist.framing import Deframer
+from harness.dist.protocol.framing import Deframer
 
 cdef enum:
     REPLY = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.dist.control import (
+from harness.dist.protocol.control import (
     Control,
     DemonitorP,
     Exit,

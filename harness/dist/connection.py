@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from harness.dist.calls import SPAWNED, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.control import Control, write
-from harness.dist.framing import TICK
+from harness.dist.protocol.control import Control, write
+from harness.dist.protocol.framing import TICK
 from harness.dist.core import Call
 from harness.dist.inbox import DOWN, FAILED, REPLY
 from harness.dist.results import erpc_result, rpc_result

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from harness.dist import epmd
-from harness.dist.handshake import Established, Initiator, Refused
-from harness.dist.handshake_base import Handshake
+from harness.dist.protocol import epmd
+from harness.dist.protocol.handshake import Established, Initiator, Refused
+from harness.dist.protocol.handshake_base import Handshake
 from harness.dist.runtime import Runtime, Stream
 from harness.dist.tls import TlsFailed
 from harness.errors import DecodeError, NoSuchNode, NotSent, UsageError

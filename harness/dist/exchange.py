@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from harness.dist.bonds import Outgoing
-from harness.dist.control import Control, SpawnRequest
+from harness.dist.protocol.control import Control, SpawnRequest
 from harness.dist.events import NodeDown, NodeEvent, NodeUp
 from harness.dist.processes import Process, Processes, Spawning
 from harness.dist.runtime import Runtime

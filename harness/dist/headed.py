@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import cast
 
 from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.control import Send, SpawnReply, read
-from harness.dist.flags import HEADER, Flag
-from harness.dist.framing import TICK, Deframer, frame
-from harness.dist.header import Inbound, Whole
-from harness.dist.header_out import FRAGMENT, Outbound
+from harness.dist.protocol.control import Send, SpawnReply, read
+from harness.dist.protocol.flags import HEADER, Flag
+from harness.dist.protocol.framing import TICK, Deframer, frame
+from harness.dist.protocol.header import Inbound, Whole
+from harness.dist.protocol.header_out import FRAGMENT, Outbound
 from harness.dist.core import Call
 from harness.dist.runtime import Stream
 from harness.errors import DecodeError

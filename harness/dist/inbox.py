@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from harness.dist.framing import Deframer, frame
+from harness.dist.protocol.framing import Deframer, frame
 
 REPLY, DOWN, FAILED = 1, 2, 3
 """An answer: ``{Reference, Result}`` came; the process that was spawned ended; none was spawned."""

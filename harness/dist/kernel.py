@@ -5,7 +5,7 @@ A node of ours runs no code for others: it answers ``net_adm:ping/1`` and says n
 
 from __future__ import annotations
 
-from harness.dist.control import AliasSend, Control, Send
+from harness.dist.protocol.control import AliasSend, Control, Send
 from harness.etf import Atom, ImproperList, Pid, Reference, Term
 
 NAMES = ("net_kernel", "rex")

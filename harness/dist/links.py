@@ -13,8 +13,8 @@ from harness.dist.connection import Connection
 from harness.dist.dial import Left, ask_epmd, check_name, dial, limit, shake_hands
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.flags import Flag
-from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
+from harness.dist.protocol.flags import Flag
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
 from harness.dist.headed import wired
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured

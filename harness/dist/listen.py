@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.dist import epmd
+from harness.dist.protocol import epmd
 from harness.dist.dial import Left, ask, dial, limit
 from harness.dist.runtime import Listener, Runtime, Stream
 from harness.errors import DecodeError, NotSent

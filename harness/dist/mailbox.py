@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.dist.bonds import Bonds, Target
-from harness.dist.control import AliasSend, Exit2, RegSend, Send, SpawnReply, SpawnRequest
+from harness.dist.protocol.control import AliasSend, Exit2, RegSend, Send, SpawnReply, SpawnRequest
 from harness.dist.exchange import Exchange
 from harness.dist.processes import Spawning
 from harness.dist.runtime import Runtime

@@ -13,8 +13,8 @@ from harness.dist.connection import Connection
 from harness.dist.dial import check_name, limit
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.flags import HEADER, HIDDEN, VISIBLE
-from harness.dist.handshake import Identity
+from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
+from harness.dist.protocol.handshake import Identity
 from harness.dist.links import Links, OnClose
 from harness.dist.listen import Door, Registration
 from harness.dist.mailbox import Mailbox

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from harness.dist import kernel
 from harness.dist.bonds import NOCONNECTION, NOPROC, Bonds, Outgoing
-from harness.dist.control import (
+from harness.dist.protocol.control import (
     AliasSend,
     Control,
     DemonitorP,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.dist.control import Unknown, read, write
-from harness.dist.epmd import NamesReader, PortReader, RegisterReader
-from harness.dist.framing import Deframer
-from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Name, Named, Refused, Send
-from harness.dist.header import Inbound
+from harness.dist.protocol.control import Unknown, read, write
+from harness.dist.protocol.epmd import NamesReader, PortReader, RegisterReader
+from harness.dist.protocol.framing import Deframer
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Name, Named, Refused, Send
+from harness.dist.protocol.header import Inbound
 from harness.errors import DecodeError, HandshakeRefused
 from harness.etf import Atom
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.dist import Connection
-from harness.dist.epmd import NodeEntry, PortReader, port_please
-from harness.dist.flags import HIDDEN, MANDATORY_25, Flag
-from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Named, Refused
+from harness.dist.protocol.epmd import NodeEntry, PortReader, port_please
+from harness.dist.protocol.flags import HIDDEN, MANDATORY_25, Flag
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Named, Refused
 from harness.errors import HandshakeRefused
 from harness.etf import Atom
 from tests.integration.images import erlang_image

@@ -8,14 +8,14 @@ from typing import Any
 
 from nodes import COOKIE, ErlangNode
 
-from harness.dist.control import Control, RegSend, Send, read, write
-from harness.dist.epmd import NodeEntry, PortReader, port_please
-from harness.dist.flags import HEADER
-from harness.dist.framing import TICK, Deframer
-from harness.dist.handshake import Established, Identity, Initiator
-from harness.dist.handshake import Send as Say
-from harness.dist.header import FIRST, Inbound
-from harness.dist.header_out import Outbound
+from harness.dist.protocol.control import Control, RegSend, Send, read, write
+from harness.dist.protocol.epmd import NodeEntry, PortReader, port_please
+from harness.dist.protocol.flags import HEADER
+from harness.dist.protocol.framing import TICK, Deframer
+from harness.dist.protocol.handshake import Established, Identity, Initiator
+from harness.dist.protocol.handshake import Send as Say
+from harness.dist.protocol.header import FIRST, Inbound
+from harness.dist.protocol.header_out import Outbound
 from harness.etf import Atom, Pid, Reference, Term, decode
 
 

@@ -12,7 +12,7 @@ from raw_links import RawLink
 from terms import RandomTerms, exactly
 
 from harness.dist import THREADS, Down, Node, Runtime
-from harness.dist.control import (
+from harness.dist.protocol.control import (
     AliasSend,
     DemonitorP,
     Exit,
@@ -28,7 +28,7 @@ from harness.dist.control import (
     UnlinkId,
     UnlinkIdAck,
 )
-from harness.dist.flags import HEADER, HIDDEN, Flag
+from harness.dist.protocol.flags import HEADER, HIDDEN, Flag
 from harness.errors import CallTimeout, RemoteError
 from harness.etf import Atom, Export, Pid, Reference, Term
 from harness.load.greenlets import GREENLETS

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from terms import RandomTerms
 
-from harness.dist.control import Control, Exit, Exit2, MonitorPExit, SpawnRequest, Unknown, read, write
-from harness.dist.flags import HEADER, HIDDEN
-from harness.dist.framing import TICK, Deframer
-from harness.dist.handshake import Acceptor, Established, Identity, Initiator, Send
-from harness.dist.header import Inbound
-from harness.dist.header_out import Outbound
+from harness.dist.protocol.control import Control, Exit, Exit2, MonitorPExit, SpawnRequest, Unknown, read, write
+from harness.dist.protocol.flags import HEADER, HIDDEN
+from harness.dist.protocol.framing import TICK, Deframer
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Send
+from harness.dist.protocol.header import Inbound
+from harness.dist.protocol.header_out import Outbound
 from harness.etf import Atom, Pid, Reference, Term, encode
 
 u32 = st.integers(0, 2**32 - 1)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.dist.bonds import Bonds
-from harness.dist.control import Control
 from harness.dist.events import Exit
 from harness.dist.processes import Processes
+from harness.dist.protocol.control import Control
 from harness.etf import Atom, Term
 
 

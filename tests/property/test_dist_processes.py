@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.dist.bonds import Bonds
-from harness.dist.control import Control, read, write
-from harness.dist.operations import (
+from harness.dist.processes import Processes
+from harness.dist.protocol.control import Control, read, write
+from harness.dist.protocol.operations import (
     AliasSend,
     DemonitorP,
     Exit,
@@ -26,7 +27,6 @@ from harness.dist.operations import (
     UnlinkId,
     UnlinkIdAck,
 )
-from harness.dist.processes import Processes
 from harness.etf import Atom, ImproperList, Pid, Reference, Term
 
 OURS, THEIRS = Atom("a@a"), Atom("b@b")

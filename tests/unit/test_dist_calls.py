@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.dist.calls import Down, Envelope, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.control import Link, RegSend
+from harness.dist.protocol.control import Link, RegSend
 from harness.errors import DecodeError
 from harness.etf import Atom, Pid, Reference, decode, encode
 

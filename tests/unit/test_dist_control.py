@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist import control
-from harness.dist.control import LAYOUTS, read, write
+from harness.dist.protocol import control
+from harness.dist.protocol.control import LAYOUTS, read, write
 from harness.errors import DecodeError, EncodeError
 from harness.etf import Atom, Pid, Reference, decode, encode
 

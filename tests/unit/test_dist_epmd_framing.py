@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.epmd import (
+from harness.dist.protocol.epmd import (
     NamesReader,
     NodeEntry,
     NotRegistered,
@@ -20,7 +20,7 @@ from harness.dist.epmd import (
     port_please,
     register,
 )
-from harness.dist.framing import TICK, Deframer, frame
+from harness.dist.protocol.framing import TICK, Deframer, frame
 from harness.errors import DecodeError
 
 # All but the first as an EPMD of OTP 27 wrote them

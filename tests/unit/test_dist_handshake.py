@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.flags import HEADER, HIDDEN, MANDATORY_25, MANDATORY_26, VISIBLE, Flag, lacking
-from harness.dist.handshake import (
+from harness.dist.protocol.flags import HEADER, HIDDEN, MANDATORY_25, MANDATORY_26, VISIBLE, Flag, lacking
+from harness.dist.protocol.handshake import (
     Acceptor,
     Established,
     Event,
@@ -25,7 +25,7 @@ from harness.dist.handshake import (
     Send,
     simultaneous,
 )
-from harness.dist.handshake_messages import Ack, Challenge, Reply, Status, read_status
+from harness.dist.protocol.handshake_messages import Ack, Challenge, Reply, Status, read_status
 from harness.errors import HandshakeRefused
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "handshake").glob("*.json"))

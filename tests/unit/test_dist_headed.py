@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from harness.dist.calls import SPAWNED, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.control import Control, Link, MonitorPExit, Send, SpawnReply, read, write
-from harness.dist.flags import HEADER, HIDDEN, Flag
-from harness.dist.framing import TICK, Deframer
 from harness.dist.headed import HeadedEnvelope, HeadedStream, wired
-from harness.dist.header import Inbound
-from harness.dist.header_out import Outbound
+from harness.dist.protocol.control import Control, Link, MonitorPExit, Send, SpawnReply, read, write
+from harness.dist.protocol.flags import HEADER, HIDDEN, Flag
+from harness.dist.protocol.framing import TICK, Deframer
+from harness.dist.protocol.header import Inbound
+from harness.dist.protocol.header_out import Outbound
 from harness.errors import DecodeError
 from harness.etf import Atom, Pid, Reference, Term
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.control import Link, RegSend, Send, read, write
-from harness.dist.framing import TICK
-from harness.dist.header import Inbound, Whole
-from harness.dist.header_out import Outbound
+from harness.dist.protocol.control import Link, RegSend, Send, read, write
+from harness.dist.protocol.framing import TICK
+from harness.dist.protocol.header import Inbound, Whole
+from harness.dist.protocol.header_out import Outbound
 from harness.errors import DecodeError
 from harness.etf import Atom, BitString, Export, Fun, Pid, Port, Reference, Term, encode
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from harness import errors
-from harness.dist.control import LAYOUTS
-from harness.dist.flags import Flag
+from harness.dist.protocol.control import LAYOUTS
+from harness.dist.protocol.flags import Flag
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "distribution.md").read_text()

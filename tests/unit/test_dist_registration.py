@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.dist import Node
-from harness.dist.epmd import HIDDEN_NODE, VISIBLE_NODE
+from harness.dist.protocol.epmd import HIDDEN_NODE, VISIBLE_NODE
 from harness.errors import NotSent
 
 WAIT = 10.0

@@ -13,7 +13,7 @@ from fakes import FakeLink, FakePeer
 
 from harness.dist import THREADS, Connection, connect
 from harness.dist.calls import Envelope
-from harness.dist.operations import Send
+from harness.dist.protocol.operations import Send
 from harness.dist.runtime import SocketStream
 from harness.errors import CallTimeout
 from harness.etf import Atom

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.dist.show import show
-from harness.dist.syntax import read
 from harness.etf import Atom, BitString, Export, ImproperList, PairMap, Pid, Port, Reference
+from harness.etf.show import show
+from harness.etf.syntax import read
 
 BOTH = [
     ("42", 42),

@@ -14,7 +14,7 @@ import pytest
 from tls_pairs import HARNESS, NODE, VERSIONS, WAIT, at_once, joined, left
 
 from harness.dist import THREADS, connect
-from harness.dist.handshake import Acceptor, Established, Identity
+from harness.dist.protocol.handshake import Acceptor, Established, Identity
 from harness.dist.runtime import Stream
 from harness.dist.tls import HEADER, TlsStream, secured
 from harness.errors import HandshakeRefused, HarnessError

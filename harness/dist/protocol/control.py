@@ -11,8 +11,8 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, get_type_hints
 
-from harness.dist.framing import frame
-from harness.dist.operations import (
+from harness.dist.protocol.framing import frame
+from harness.dist.protocol.operations import (
     AliasSend,
     Control,
     DemonitorP,

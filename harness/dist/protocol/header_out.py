@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 
-from harness.dist.framing import TICK, frame
-from harness.dist.header import ENTRIES, FIRST, LONG, NEW, NEXT, NORMAL, VERSION
+from harness.dist.protocol.framing import TICK, frame
+from harness.dist.protocol.header import ENTRIES, FIRST, LONG, NEW, NEXT, NORMAL, VERSION
 
 FRAGMENT = 64 * 1024  # bytes of a message in one packet; nodes of OTP 25 to 27 take the same
 _MAX_REFERENCES = 255

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
 
-from harness.dist.flags import HIDDEN
-from harness.dist.handshake_messages import Message
+from harness.dist.protocol.flags import HIDDEN
+from harness.dist.protocol.handshake_messages import Message
 from harness.errors import HandshakeRefused
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from harness.dist.show import RESERVED, show
 from harness.etf import Atom, Export, ImproperList, PairMap, Term
+from harness.etf.show import RESERVED, show
 
 _TOKEN = re.compile(
     r"""\s*(?:

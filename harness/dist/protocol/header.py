@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.dist.framing import DEFAULT_LIMIT
+from harness.dist.protocol.framing import DEFAULT_LIMIT
 from harness.errors import DecodeError
 from harness.etf import Term, decode
 
