@@ -11,12 +11,14 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from harness.dist.arguments import expect, explain
 from harness.dist.calls import SPAWNED, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
-from harness.dist.protocol.control import Control, write
-from harness.dist.protocol.framing import TICK
 from harness.dist.core import Call
 from harness.dist.inbox import DOWN, FAILED, REPLY
+from harness.dist.protocol.control import Control, write
+from harness.dist.protocol.framing import TICK
 from harness.dist.results import erpc_result, rpc_result
 from harness.dist.runtime import Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent
@@ -98,19 +100,21 @@ class Connection:
 
     def cast(self, module: str, function: str, args: Sequence[Term] = ()) -> None:
         """``rpc:cast/4``: queued for sending, nothing comes back. Raises NotSent, EncodeError."""
-        self._queue(self._envelope.cast(module, function, args), "cast")
+        self._queue("cast", self._envelope.cast, module, function, args)
 
     def send_named(self, name: str, term: Term) -> None:
         """``{name, Peer} ! term``. Raises NotSent, EncodeError."""
-        self._queue(self._envelope.send_named(name, term), "send")
+        expect(isinstance(name, str), "send", "a registered name", name, self.peer)
+        self._queue("send", self._envelope.send_named, name, term)
 
     def send(self, to: Pid, term: Term) -> None:
         """``To ! term``. Raises NotSent, EncodeError."""
-        self._queue(self._envelope.send(to, term), "send")
+        expect(isinstance(to, Pid), "send", "a Pid", to, self.peer)
+        self._queue("send", self._envelope.send, to, term)
 
     def send_control(self, control: Control, message: Term = None) -> None:
         """Any control message, with its message where it has one. Raises NotSent, EncodeError."""
-        self._queue(write(control, message), "send")
+        self._queue("send", write, control, message)
 
     def post(self, control: Control, message: Term = None) -> None:
         """As `send_control`, for those who read: never blocks, and does nothing once the connection is gone."""
@@ -126,7 +130,11 @@ class Connection:
         self, build: Builder, kind: str, module: str, function: str, args: Sequence[Term], timeout: float | None
     ) -> Call:
         number = next(self._numbers)
-        call = Call(build(number, module, function, args))
+        try:
+            call = Call(build(number, module, function, args))
+        except Exception as error:
+            explain(error, kind, self.peer, module, function, args)
+            raise
         self.calls[number] = call
         if self._lost is not None:  # looked at after the call is in place: whoever closes empties the calls later
             self.calls.pop(number, None)
@@ -147,7 +155,12 @@ class Connection:
             raise self._not_sent(kind)
         raise ConnectionLost(f"{kind} {module}:{function}/{len(args)}", self._lost or "", node=self.peer)
 
-    def _queue(self, frame: bytes, kind: str) -> None:
+    def _queue(self, kind: str, build: Callable[..., bytes], *given: Any) -> None:
+        try:
+            frame = build(*given)
+        except Exception as error:
+            explain(error, kind, self.peer, *given)
+            raise
         if self._lost is not None:
             raise self._not_sent(kind)
         self._out.append(frame)

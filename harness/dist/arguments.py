@@ -1,0 +1,66 @@
+"""What callers hand in, checked before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import EncodeError, UsageError, shown
+from harness.etf import Term, encode
+
+# What net_kernel lets in: it answers a name with other characters before the @ with the status nok, one with two @ or
+# of more characters than an atom has with nothing. The host it leaves to the resolver.
+_HOST = "[!-?A-~\u00a1-\u00ff]+"
+_host = re.compile(_HOST)
+_name = re.compile("[0-9A-Za-z_-]+@" + _HOST)
+_LONGEST = 255
+
+
+def check_name(name: str, operation: str = "connect") -> None:
+    """A full name of a node. Raises UsageError."""
+    if not isinstance(name, str) or len(name) > _LONGEST or not _name.fullmatch(name):
+        remedy = (
+            f"write name@host: letters, digits, _ and - before the @, no space in it, {_LONGEST} characters at most"
+        )
+        raise UsageError(operation, f"{shown(name)} is no node name", remedy)
+
+
+def check_host(host: str, operation: str = "connect") -> None:
+    """The host part of a name that is to be given by a peer; may be empty. Raises UsageError."""
+    if not isinstance(host, str) or len(host) > _LONGEST or (host and not _host.fullmatch(host)):
+        raise UsageError(operation, f"{shown(host)} is no host of a node name", "write name@host, or a host alone")
+
+
+def expect(fits: bool, operation: str, what: str, got: object, node: str = "") -> None:
+    """Raises UsageError unless `fits`."""
+    if not fits:
+        raise UsageError(operation, f"expected {what}, got {shown(got)}", node=node)
+
+
+def check_call(kind: str, module: object, function: object, args: object, node: str) -> str:
+    """The operation, for errors: ``rpc lists:seq/2``. Raises UsageError for what names no function or is no list."""
+    for what, name in (("the name of a module", module), ("the name of a function", function)):
+        expect(isinstance(name, str), kind, what, name, node)
+    if isinstance(args, Sequence) and not isinstance(args, str | bytes):
+        return f"{kind} {module}:{function}/{len(args)}"
+    raise UsageError(f"{kind} {module}:{function}", f"expected a list of arguments, got {shown(args)}", node=node)
+
+
+def explain(error: Exception, operation: str, node: str, *given: Any) -> None:
+    """Say more of what `error`, raised while `given` was written, means; nothing where it is the caller's own code's.
+
+    `given` of a call: module, function, arguments. Raises UsageError, EncodeError.
+    """
+    if len(given) == 3:
+        operation = check_call(operation, *given, node)
+    if isinstance(error, EncodeError):
+        raise EncodeError(operation, error.cause, error.remedy, node=node) from error
+
+
+def check_term(term: Term, operation: str, node: str) -> None:
+    """Raises EncodeError."""
+    try:
+        encode(term)
+    except EncodeError as error:
+        explain(error, operation, node)

@@ -1,0 +1,70 @@
+"""What a caller hands in by mistake: an error that says so, before anything is sent, and everything goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from memory import MemoryNetwork
+
+from harness.dist import Connection, Mailbox, Node
+from harness.errors import EncodeError, HarnessError, UsageError
+from harness.etf import Pid
+
+WAIT = 10.0
+
+
+class Raises:
+    """A value that fails while it is written."""
+
+    def __etf__(self) -> object:
+        raise LookupError("not there")
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[Connection]:
+    network = MemoryNetwork()
+    with Node("a@here", "c", runtime=network) as a, Node("b@here", "c", runtime=network) as b:
+        yield a.connect("b@here", host="x", port=b.listen("x", register=False))
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Mailbox]:
+    with Node("a@here", "c", runtime=MemoryNetwork()) as a, a.mailbox() as made:
+        yield made
+
+
+CALLS: list[tuple[Callable[[Any], object], type[HarnessError], str]] = [
+    (lambda c: c.rpc("m", "f", [object()]), EncodeError, "b@here: rpc m:f/1: no Erlang term for a object"),
+    (lambda c: c.erpc("m", "f", [1, object()]), EncodeError, "b@here: erpc m:f/2: no Erlang term for a object"),
+    (lambda c: c.cast("m", "f", [object()]), EncodeError, "b@here: cast m:f/1: no Erlang term for a object"),
+    (lambda c: c.send_named("x", object()), EncodeError, "b@here: send: no Erlang term for a object"),
+    (lambda c: c.send(Pid("b@here", 9, 0, 1), object()), EncodeError, "b@here: send: no Erlang term for a object"),
+    (lambda c: c.erpc("m" * 300, "f"), EncodeError, "an atom has at most 255 characters"),
+    (lambda c: c.rpc("m", "f", 5), UsageError, "b@here: rpc m:f: expected a list of arguments, got 5"),
+    (lambda c: c.erpc("m", "f", None), UsageError, "b@here: erpc m:f: expected a list of arguments, got None"),
+    (lambda c: c.rpc(5, "f"), UsageError, "b@here: rpc: expected the name of a module, got 5"),
+    (lambda c: c.erpc("m", ["f"]), UsageError, "b@here: erpc: expected the name of a function, got ['f']"),
+    (lambda c: c.cast("m", None), UsageError, "b@here: cast: expected the name of a function, got None"),
+    (lambda c: c.send_named(5, 1), UsageError, "b@here: send: expected a registered name, got 5"),
+    (lambda c: c.send("x", 1), UsageError, "b@here: send: expected a Pid, got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "kind", "text"), CALLS)
+def test_calls(link: Connection, mistake: Callable[[Any], object], kind: type[HarnessError], text: str) -> None:
+    with pytest.raises(kind) as raised:
+        mistake(link)
+    assert text in str(raised.value)
+    assert not link.calls
+    assert not link.closed
+
+
+def test_what_a_caller_s_own_code_raises_is_his(link: Connection) -> None:
+    for call in (link.rpc, link.erpc, link.cast):
+        with pytest.raises(LookupError):
+            call("m", "f", [Raises()])
+    with pytest.raises(LookupError):
+        link.send_named("x", Raises())
+    assert not link.calls
