@@ -18,18 +18,16 @@ _LONGEST = 255
 
 
 def check_name(name: str, operation: str = "connect") -> None:
-    """A full name of a node. Raises UsageError."""
+    """A node's full name. Raises UsageError."""
     if not isinstance(name, str) or len(name) > _LONGEST or not _name.fullmatch(name):
-        remedy = (
-            f"write name@host: letters, digits, _ and - before the @, no space in it, {_LONGEST} characters at most"
-        )
+        remedy = f"write name@host: letters, digits, _ and -, then a host without spaces, {_LONGEST} characters in all"
         raise UsageError(operation, f"{shown(name)} is no node name", remedy)
 
 
-def check_host(host: str, operation: str = "connect") -> None:
-    """The host part of a name that is to be given by a peer; may be empty. Raises UsageError."""
-    if not isinstance(host, str) or len(host) > _LONGEST or (host and not _host.fullmatch(host)):
-        raise UsageError(operation, f"{shown(host)} is no host of a node name", "write name@host, or a host alone")
+def check_own(name: str) -> None:
+    """A node's full name, or the host alone of one that a peer is to give. Raises UsageError."""
+    if not isinstance(name, str) or not _host.fullmatch(name) or len(name) > _LONGEST:
+        check_name(name, "node")
 
 
 def expect(fits: bool, operation: str, what: str, got: object, node: str = "") -> None:

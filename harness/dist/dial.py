@@ -11,7 +11,7 @@ from harness.dist.protocol.handshake import Established, Initiator, Refused
 from harness.dist.protocol.handshake_base import Handshake
 from harness.dist.runtime import Runtime, Stream
 from harness.dist.tls import TlsFailed
-from harness.errors import DecodeError, NoSuchNode, NotSent, UsageError
+from harness.errors import DecodeError, NoSuchNode, NotSent
 
 Left = Callable[[], float]
 """Seconds until whoever waits has no more time; never 0."""
@@ -22,12 +22,6 @@ _Answer = TypeVar("_Answer")
 def limit(seconds: float) -> Left:
     deadline = time.monotonic() + seconds
     return lambda: max(deadline - time.monotonic(), 0.001)
-
-
-def check_name(name: str) -> None:
-    """Raises UsageError."""
-    if not all(name.partition("@")):
-        raise UsageError("connect", f"{name!r} is no node name", "write it as name@host")
 
 
 def dial(peer: str, host: str, port: int, runtime: Runtime, left: Left) -> Stream:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.dist.arguments import check_name
 from harness.dist.connection import Connection
-from harness.dist.dial import Left, ask_epmd, check_name, dial, limit, shake_hands
+from harness.dist.dial import Left, ask_epmd, dial, limit, shake_hands
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
+from harness.dist.headed import wired
 from harness.dist.protocol.flags import Flag
 from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
-from harness.dist.headed import wired
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured
 from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent, UsageError
@@ -114,8 +115,7 @@ class Links:
         self._attempts: dict[str, _Attempt] = {}
         self._series = 0
         self._closed = False
-        if not identity.name or "@" in identity.name:
-            check_name(identity.name)
+        if "@" in identity.name:
             self._named(identity.name, identity.creation)
 
     @property
@@ -148,7 +148,7 @@ class Links:
     # --- dialling ------------------------------------------------------------------------------------------------
 
     def connect(
-        self, peer: str, host: str, port: int | None, epmd_port: int, timeout: float, on_close: OnClose | None
+        self, peer: str, host: str | None, port: int | None, epmd_port: int, timeout: float, on_close: OnClose | None
     ) -> Connection:
         """See `Node.connect`."""
         check_name(peer)
@@ -168,7 +168,7 @@ class Links:
                 raise NotSent("connect", "no connection in time: it is being dialled already", node=peer)
         if link is None:
             try:
-                link = self._reach(peer, host, port, epmd_port, attempt, waiter, left)
+                link = self._reach(peer, host or peer.partition("@")[2], port, epmd_port, attempt, waiter, left)
             finally:
                 with self._guarded():
                     del self._attempts[peer]

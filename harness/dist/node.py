@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 
 from harness.dist import kernel
+from harness.dist.arguments import check_name, check_own, expect
 from harness.dist.connection import Connection
-from harness.dist.dial import check_name, limit
+from harness.dist.dial import limit
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
-from harness.dist.protocol.handshake import Identity
 from harness.dist.links import Links, OnClose
 from harness.dist.listen import Door, Registration
 from harness.dist.mailbox import Mailbox
+from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
+from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
 from harness.errors import NotSent, UsageError
 
@@ -45,6 +46,8 @@ class Node:
         tls: ssl.SSLContext | None = None,
         atom_cache: bool = False,
     ) -> None:
+        check_own(name)
+        expect(isinstance(cookie, str), "node", "a str as cookie", type(cookie), name)
         flags = (HIDDEN if hidden else VISIBLE) | (HEADER if atom_cache else 0)
         identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), flags)
         self._hidden = hidden
@@ -88,7 +91,7 @@ class Node:
         unless `close` was called. Raises NoSuchNode (EPMD does not know it), HandshakeRefused (with reason), NotSent
         (nobody there, or silent).
         """
-        return self._links.connect(peer, host or peer.partition("@")[2], port, epmd_port, timeout, on_close)
+        return self._links.connect(peer, host, port, epmd_port, timeout, on_close)
 
     def ping(self, peer: str, timeout: float = 5.0) -> float:
         """Seconds that the `net_kernel` of a connected node took to say yes, as for ``net_adm:ping/1``.

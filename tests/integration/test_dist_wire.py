@@ -29,7 +29,7 @@ from harness.dist.protocol.control import (
     UnlinkIdAck,
 )
 from harness.dist.protocol.flags import HEADER, HIDDEN, Flag
-from harness.errors import CallTimeout, RemoteError
+from harness.errors import CallTimeout, HandshakeRefused, RemoteError, UsageError
 from harness.etf import Atom, Export, Pid, Reference, Term
 from harness.load.greenlets import GREENLETS
 
@@ -46,6 +46,23 @@ def link(node: ErlangNode) -> Iterator[RawLink]:
     link = RawLink(node, "headed@harness", HIDDEN | HEADER)
     yield link
     link.sock.close()
+
+
+NOT_LET_IN = ["a@b@c", "\u00e4@h", "x y@z", "a.b@h", "a'b@h", "a\t@h", "\u65e5@h", "a" * 254 + "@h"]
+
+
+def test_names_that_a_node_lets_in(node: ErlangNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It agrees with our own check, which leaves hosts that no node can be started with out, too."""
+    for name in ("A-1_b@h.x-y", "a@::1", "a@h\u00f6st", "a" * 253 + "@h"):
+        node.connect(local=name).close()
+    for name in NOT_LET_IN:
+        with pytest.raises(UsageError):
+            node.connect(local=name)
+    for check in ("check_name", "check_own"):
+        monkeypatch.setattr(f"harness.dist.node.{check}", lambda _: None)
+    for name in NOT_LET_IN:
+        with pytest.raises(HandshakeRefused):
+            node.connect(local=name)
 
 
 # --- distribution headers ---------------------------------------------------------------------------------------------

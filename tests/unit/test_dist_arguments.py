@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from memory import MemoryNetwork
 
-from harness.dist import Connection, Mailbox, Node
+from harness.dist import Connection, Mailbox, Node, connect
+from harness.dist.arguments import check_name
 from harness.errors import EncodeError, HarnessError, UsageError
 from harness.etf import Pid
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 class Raises:
@@ -68,3 +69,27 @@ def test_what_a_caller_s_own_code_raises_is_his(link: Connection) -> None:
     with pytest.raises(LookupError):
         link.send_named("x", Raises())
     assert not link.calls
+
+
+NO_NAMES: list[Any] = [
+    "", "@", "a@", "@b", "a", "a@b@c", "\u00e4@h", "x y@z", "x@y z", "a.b@h", "a'b@h", "a\t@h", "a@h\n", "a@\u65e5",
+    "a" * 254 + "@h", 5, None, b"a@h",
+]  # fmt: skip
+
+
+def test_names_of_nodes() -> None:
+    """See test_names_that_a_node_lets_in."""
+    for name in ("a@h", "A-1_b@h.x-y", "a@::1", "a@h\u00f6st", "a" * 253 + "@h"):
+        check_name(name)
+        Node(name, "c").close()
+    with Node("a@here", "c") as node:
+        for name in NO_NAMES:
+            with pytest.raises(UsageError, match=r"connect: .* is no node name; write name@host: letters"):
+                node.connect(name)
+            with pytest.raises(UsageError, match="is no node name"):
+                connect("b@here", host="127.0.0.1", port=1, local=name, cookie="c")
+            if name != "a":  # the host of a name that is to be given
+                with pytest.raises(UsageError, match=r"node: .* is no node name"):
+                    Node(name, "c")
+    with pytest.raises(UsageError, match="a@here: node: expected a str as cookie"):
+        Node("a@here", None)  # type: ignore[arg-type]
