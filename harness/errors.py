@@ -174,6 +174,10 @@ class NoSuchNode(NotSent):
     """EPMD answered and does not know the name."""
 
 
+class NameTaken(NotSent):
+    """EPMD knows a node of our name already."""
+
+
 class HandshakeRefused(NotSent):
     """The peer would not talk to us. ``reason``: ``cookie``, ``flags``, ``not_allowed``, ``nok``, ``alive``, ``name``,
     ``closed``, ``protocol``, and what begins with ``tls``.

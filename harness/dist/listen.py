@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.dist.protocol import epmd
 from harness.dist.dial import Left, ask, dial, limit
+from harness.dist.protocol import epmd
 from harness.dist.runtime import Listener, Runtime, Stream
-from harness.errors import DecodeError, NotSent
+from harness.errors import DecodeError, NameTaken, NotSent
 
 _AGAIN = 1.0  # s until EPMD is asked again after it went away, or a door opened again after files ran out
 _PATIENCE = 5.0  # s for one answer of EPMD
 _NOTICED = 0.5  # s after which EPMD has noticed the end of a node on its machine
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "localhost"}
-
-
-class _Taken(NotSent):
-    """EPMD has the name already."""
 
 
 class Door:
@@ -62,10 +58,10 @@ class Registration:
         self._open = True
 
     def start(self, left: Left) -> None:
-        """Raises NotSent: there is no EPMD, or the name is taken."""
+        """Raises NameTaken, and NotSent: there is no EPMD."""
         try:
             self._register(left)
-        except _Taken:  # EPMD may still have to notice that who had the name before is gone
+        except NameTaken:  # EPMD may still have to notice that who had the name before is gone
             self._closed.park(_NOTICED)
             self._register(left)
         self._runtime.spawn(self._keep, f"dist-epmd {self._name}")
@@ -87,7 +83,7 @@ class Registration:
         if not isinstance(answer, epmd.Registered):
             stream.close()
             remedy = "a node of this name runs on this machine, or did a moment ago"
-            raise _Taken("epmd", f"{where} does not register the name", remedy, node=self._name)
+            raise NameTaken("epmd", f"{where} does not register the name", remedy, node=self._name)
         stream.settimeout(None)
         self._stream = stream
         if not self._open:  # closed meanwhile

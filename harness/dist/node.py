@@ -143,8 +143,8 @@ class Node:
         """Be dialled at `host` ("::1", "0.0.0.0" ...); gives the port. With `register` the EPMD of this machine tells
         others of it for as long as the node lives, also after EPMD was started anew.
 
-        `tls`: a context for the side that is dialled. Raises NotSent: the address is not to be had, EPMD is not there
-        or knows the name already; UsageError: the node has no name yet.
+        `tls`: a context for the side that is dialled. Raises NotSent: the address is not to be had, or EPMD is not
+        there; NameTaken: EPMD knows another node of the name; UsageError: the node has no name yet.
         """
         self._named("listen")
         try:
