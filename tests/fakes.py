@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,14 @@ from harness.dist.protocol.handshake import Acceptor, Established, Identity, Ref
 from harness.errors import HandshakeRefused
 from harness.etf import Atom, Pid, Reference, Term, decode, encode
 from harness.faults.fault import Evidence
+
+
+@contextlib.contextmanager
+def nobody_listens() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that nobody else is given meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 class FakePeer:
@@ -48,8 +56,11 @@ class FakePeer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # wakes an accept(), which close() alone does not
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
 
 class FakeLink:

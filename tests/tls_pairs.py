@@ -14,7 +14,7 @@ from harness.dist import THREADS
 from harness.dist.runtime import SocketStream
 from harness.dist.tls import Credentials, secured
 
-WAIT = 20.0
+WAIT = 90.0
 OURS, OTHERS = trustme.CA(), trustme.CA()
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import FakeLink, FakePeer
+from fakes import FakeLink, FakePeer, nobody_listens
 
-from harness.dist import Connection, connect
+from harness.dist import THREADS, Connection, connect
 from harness.dist.calls import Envelope, Event
+from harness.dist.runtime import ThreadRuntime
 from harness.errors import (
     CallTimeout,
     ConnectionLost,
@@ -24,7 +25,7 @@ from harness.errors import (
 )
 from harness.etf import Atom, Pid, encode
 
-WAIT = 10.0
+WAIT = 60.0
 DEEP = b"h\1" * 600 + b"j"
 
 
@@ -243,13 +244,42 @@ def test_ticks_are_answered_and_sent() -> None:
         connection.close()
 
 
+class TickerByHand:
+    """A Ticker without a clock: whoever has it ticks."""
+
+    def __init__(self) -> None:
+        self.lock = THREADS.ticker.lock
+        self.entries: list[tuple[float, Callable[[], bool]]] = []
+
+    def add(self, every: float, tick: Callable[[], bool]) -> None:
+        self.entries.append((every, tick))
+
+
 def test_a_silent_peer_is_dead() -> None:
+    """Seen within the next tick after a ticktime; nothing that came before counts for it."""
     told: list[HarnessError] = []
-    with FakePeer(silent) as peer:
-        connection = dial(peer, ticktime=0.2, on_close=told.append)
-        with pytest.raises(ConnectionLost, match="silent"):
-            connection.rpc("m", "f", timeout=WAIT)
+    runtime = ThreadRuntime()
+    runtime.ticker = ticker = TickerByHand()  # type: ignore[assignment]
+
+    def answer_the_first(link: FakeLink) -> None:
+        call = link.call()
+        assert call is not None
+        link.reply(call[0], call[1], call[4])
+        silent(link)
+
+    with FakePeer(answer_the_first) as peer:
+        connection = dial(peer, runtime=runtime, ticktime=4.0, on_close=told.append)
+        [(every, tick)] = ticker.entries
+        assert every == 1.0
+        assert connection.rpc("m", "f", timeout=WAIT) == []
+        callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
+        until(lambda: bool(connection.calls) and not connection._out)
+        assert [tick() for _ in range(5)] == [True] * 5  # in the first of them, an answer was heard
+        assert not connection.closed
+        tick()
+        assert [str(lost).count("silent") for lost in callers.wait()] == [1]
         until(lambda: bool(told))
+        assert not tick()
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\3abc", b"\0\0\0\4p\x83h\1"])
@@ -379,7 +409,7 @@ def test_nobody_there() -> None:
             connect("a@a", host="127.0.0.1", port=port, cookie="c", timeout=0.05)
         with pytest.raises(NotSent, match="epmd"):
             connect("a@a", host="127.0.0.1", epmd_port=port, cookie="c", timeout=0.05)
-    with pytest.raises(NotSent, match="refused"):
+    with nobody_listens() as port, pytest.raises(NotSent, match="refused"):
         connect("a@a", host="127.0.0.1", port=port, cookie="c")
     with pytest.raises(UsageError, match="name@host"):
         connect("a", host="127.0.0.1", cookie="c")

@@ -25,7 +25,7 @@ from harness.errors import (
 )
 from harness.etf import Atom, Pid, Reference
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 def until(condition: Callable[[], bool]) -> None:

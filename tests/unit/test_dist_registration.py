@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from fakes import nobody_listens
 
 from harness.dist import Node
 from harness.dist.protocol.epmd import HIDDEN_NODE, VISIBLE_NODE
-from harness.errors import NotSent
+from harness.errors import NameTaken, NotSent
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 class FakeEpmd:
@@ -83,7 +84,7 @@ def test_registered_again_after_epmd_was_away(epmd: FakeEpmd) -> None:
 def test_a_name_that_is_taken(epmd: FakeEpmd) -> None:
     epmd.result = 1
     with Node("me@here", "c") as node:
-        with pytest.raises(NotSent, match=r"me@here: epmd: .* does not register the name"):
+        with pytest.raises(NameTaken, match=r"me@here: epmd: .* does not register the name"):
             node.listen(epmd_port=epmd.port)
         assert not node._doors
         epmd.result = 0
@@ -91,7 +92,5 @@ def test_a_name_that_is_taken(epmd: FakeEpmd) -> None:
 
 
 def test_no_epmd() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with Node("me@here", "c") as node, pytest.raises(NotSent, match="refused"):
+    with nobody_listens() as port, Node("me@here", "c") as node, pytest.raises(NotSent, match="refused"):
         node.listen(epmd_port=port)

@@ -18,7 +18,7 @@ from harness.dist.runtime import SocketStream
 from harness.errors import CallTimeout
 from harness.etf import Atom
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 def until(condition: Callable[[], object]) -> None:

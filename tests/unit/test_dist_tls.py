@@ -216,14 +216,14 @@ import gevent
 from harness.dist.tls import Credentials, secured
 from harness.load.greenlets import GREENLETS
 
-stream = GREENLETS.dial("127.0.0.1", int(sys.argv[1]), 20.0)
-tls = secured(stream, Credentials.read(sys.argv[2]).client_context(), "n1@n1", GREENLETS, lambda: 20.0)
+stream = GREENLETS.dial("127.0.0.1", int(sys.argv[1]), 90.0)
+tls = secured(stream, Credentials.read(sys.argv[2]).client_context(), "n1@n1", GREENLETS, lambda: 90.0)
 sent = bytes(range(256)) * 40_000
 writer = gevent.spawn(tls.sendall, sent)
 got = b""
 while len(got) < len(sent):
     got += tls.recv(1 << 18)
-writer.get(timeout=20)
+writer.get(timeout=90)
 assert got == sent
 tls.close()
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import FakeLink, FakePeer
+from fakes import FakeLink, FakePeer, nobody_listens
 
 from harness.dist import THREADS
 from harness.etf import Atom
@@ -115,11 +115,10 @@ def test_nothing_is_sent_that_is_not_on_disk(here: Callable[..., Here], monkeypa
 
 
 def test_down_is_certainly_not(tmp_path: Path) -> None:
-    with FakePeer(lambda link: None) as peer:
-        port = peer.port
     recorder = Recorder(Stats())
-    link = Link(Endpoint("n1", "n1@n1", "127.0.0.1", port), local="a@b", cookie="c", runtime=THREADS, ticktime=60.0)
-    op = Op(1, "abs", "rpc", "", 1.0)
-    judged = Session(link, recorder).perform(op, ABS, 1)
-    link.close()
+    op = Op(1, "abs", "rpc", "", 60.0)
+    with nobody_listens() as port:
+        link = Link(Endpoint("n1", "n1@n1", "127.0.0.1", port), local="a@b", cookie="c", runtime=THREADS, ticktime=60.0)
+        judged = Session(link, recorder).perform(op, ABS, 1)
+        link.close()
     assert (judged.outcome, judged.reason) == (FAIL, "not_sent")
