@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+from harness.dist.arguments import explain
 from harness.dist.bonds import Outgoing
-from harness.dist.protocol.control import Control, SpawnRequest
 from harness.dist.events import NodeDown, NodeEvent, NodeUp
 from harness.dist.processes import Process, Processes, Spawning
+from harness.dist.protocol.control import Control, SpawnRequest
 from harness.dist.runtime import Runtime
-from harness.errors import ConnectionLost, HarnessError, NotSent
+from harness.errors import ConnectionLost, EncodeError, HarnessError, NotSent
 from harness.etf import Atom, Pid, Reference, Term, decode, encode
 
 
@@ -78,17 +79,21 @@ class Exchange:
         with self._locked():
             self._processes.post_all(does())
 
-    def send(self, control: Control, node: str, message: Term) -> None:
+    def send(self, operation: str, control: Control, node: str, message: Term) -> None:
         """A message of a process of ours. Raises NotSent, EncodeError."""
-        if node == self.name:
-            copy, _ = decode(encode(message))  # what it would be after travelling; nobody shares it
-            with self._locked():
-                self._processes.handle(control, copy)
-            return
-        connection = self.connections.get(node)
-        if connection is None:
-            raise NotSent("send", "not connected", "connect to it first", node=node)
-        connection.send_control(control, message)
+        try:
+            if node == self.name:
+                copy, _ = decode(encode(message))  # what it would be after travelling; nobody shares it
+                with self._locked():
+                    self._processes.handle(control, copy)
+                return
+            connection = self.connections.get(node)
+            if connection is None:
+                raise NotSent(operation, "not connected", "connect to it first", node=node)
+            connection.send_control(control, message)
+        except EncodeError as error:
+            explain(error, operation, node)
+            raise
 
     def make_alias(self, process: Process) -> Reference:
         alias = self.new_reference()
@@ -100,12 +105,12 @@ class Exchange:
         with self._locked():
             return self._processes.aliases.pop(alias, None) is not None
 
-    def spawn(self, request: SpawnRequest, args: list[Term], node: str, spawning: Spawning) -> None:
-        """Raises NotSent when there is no connection."""
+    def spawn(self, operation: str, request: SpawnRequest, args: list[Term], spawning: Spawning) -> None:
+        """Raises NotSent when there is no connection, EncodeError."""
         with self._locked():
             self._processes.spawnings[request.ref] = spawning
         try:
-            self.send(request, node, args)
+            self.send(operation, request, spawning.node, args)
         except BaseException:
             with self._locked():
                 self._processes.spawnings.pop(request.ref, None)

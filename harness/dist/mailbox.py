@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness.dist.arguments import check_call, check_term, expect
 from harness.dist.bonds import Bonds, Target
-from harness.dist.protocol.control import AliasSend, Exit2, RegSend, Send, SpawnReply, SpawnRequest
 from harness.dist.exchange import Exchange
 from harness.dist.processes import Spawning
+from harness.dist.protocol.control import AliasSend, Exit2, RegSend, Send, SpawnReply, SpawnRequest
 from harness.dist.runtime import Runtime
 from harness.errors import CallTimeout, ConnectionLost, MailboxClosed, ReceiveTimeout, RemoteError, UsageError
-from harness.etf import Atom, Pid, Reference, Term, encode
+from harness.etf import Atom, Pid, Reference, Term
 
 
 class Mailbox:
@@ -57,19 +58,20 @@ class Mailbox:
         """
         match to:
             case Pid():
-                self._exchange.send(Send(to), to.node, term)
+                self._exchange.send("send", Send(to), to.node, term)
             case Reference():
-                self._exchange.send(AliasSend(self.pid, to), to.node, term)
-            case (name, node):
-                self._exchange.send(RegSend(self.pid, Atom(name)), node, term)
+                self._exchange.send("send", AliasSend(self.pid, to), to.node, term)
+            case (str(name), str(node)):
+                self._exchange.send("send", RegSend(self.pid, Atom(name)), node, term)
             case _:
-                raise UsageError("send", f"{to!r} is no address", "a pid, an alias or (name, node)")
+                self._expect(False, "send", "a Pid, an alias or (name, node)", to)
 
     def receive(self, timeout: float | None = None, match: Callable[[Any], object] | None = None) -> Any:
         """The first message for which `match` is true; the others keep their places. Without `match`: the first.
 
         Raises ReceiveTimeout after `timeout` seconds, MailboxClosed, UsageError (another receives here).
         """
+        self._expect(match is None or callable(match), "receive", "a function as match", match)
         if not self._receiving.acquire(False):
             raise UsageError("receive", "another receives from this mailbox", "give each receiver a mailbox of its own")
         try:
@@ -85,10 +87,9 @@ class Mailbox:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             while self._arrived:
-                message = self._arrived.popleft()
-                if match is None or match(message):
-                    return message
-                self._saved.append(message)
+                self._saved.append(self._arrived.popleft())  # it stays there if `match` raises
+                if match is None or match(self._saved[-1]):
+                    return self._saved.pop()
             if self._closed:
                 raise MailboxClosed("receive", "the mailbox is closed", node=self.pid.node)
             left = None if deadline is None else deadline - time.monotonic()
@@ -106,13 +107,20 @@ class Mailbox:
 
     def monitor(self, target: Pid | tuple[str, str]) -> Reference:
         """A `Down` with this reference comes when `target` ends: at once if it is not there or not in reach."""
+        match target:
+            case Pid():
+                known: Target = target
+            case (str(name), str(node)):
+                known = (Atom(name), Atom(node))
+            case _:
+                self._expect(False, "monitor", "a Pid or (name, node)", target)
         ref = self._exchange.new_reference()
-        known: Target = target if isinstance(target, Pid) else (Atom(target[0]), Atom(target[1]))
         self._exchange.act(lambda: self.bonds.monitor(known, ref))
         return ref
 
     def demonitor(self, ref: Reference, *, flush: bool = False) -> None:
         """`flush`: its `Down`, if it has come already, is taken out (only while nobody receives)."""
+        self._expect(isinstance(ref, Reference), "demonitor", "a Reference", ref)
         self._exchange.act(lambda: self.bonds.demonitor(ref))
         if flush:
             self._flush(ref)
@@ -125,16 +133,19 @@ class Mailbox:
 
     def link(self, to: Pid) -> None:
         """An `Exit` comes when `to` ends, and the other way round. There is one link at most between two."""
+        self._expect(isinstance(to, Pid), "link", "a Pid", to)
         self._exchange.act(lambda: self.bonds.link(to))
 
     def unlink(self, to: Pid) -> None:
         """No `Exit` because of the link comes from now on (one that has come before stays)."""
+        self._expect(isinstance(to, Pid), "unlink", "a Pid", to)
         self._exchange.act(lambda: self.bonds.unlink(to))
 
     def exit(self, to: Pid, reason: Term) -> None:
         """``exit(To, Reason)``. Raises NotSent, EncodeError."""
-        encode(reason)
-        self._exchange.send(Exit2(self.pid, to, reason), to.node, None)
+        self._expect(isinstance(to, Pid), "exit", "a Pid", to)
+        check_term(reason, "exit", to.node)
+        self._exchange.send("exit", Exit2(self.pid, to, reason), to.node, None)
 
     # --- spawn ---------------------------------------------------------------------------------------------------
 
@@ -154,13 +165,15 @@ class Mailbox:
         Its group leader is this node: what it prints is dropped, what it reads is at its end. Raises RemoteError
         (refused there), CallTimeout (it may yet be started, unlinked), NotSent, ConnectionLost, EncodeError.
         """
+        self._expect(isinstance(node, str), "spawn", "the name of a node", node)
+        operation = check_call("spawn", module, function, args, node)
+        self._expect(timeout is None or isinstance(timeout, int | float), "spawn", "seconds as timeout", timeout)
         ref = self._exchange.new_reference()
         mfa = (Atom(module), Atom(function), len(args))
         options: list[Term] = [Atom(word) for word, wanted in (("monitor", monitor), ("link", link)) if wanted]
         request = SpawnRequest(ref, self.pid, self._exchange.own_pid, mfa, options)
         spawning = Spawning(self, node, self._runtime.parker())
-        operation = f"spawn {module}:{function}/{len(args)}"
-        self._exchange.spawn(request, list(args), node, spawning)
+        self._exchange.spawn(operation, request, list(args), spawning)
         if not spawning.parker.park(timeout):
             if self._exchange.abandon(ref):
                 raise CallTimeout(operation, f"no answer within {timeout} s", "it may still be started", node=node)
@@ -180,13 +193,14 @@ class Mailbox:
 
     def unalias(self, alias: Reference) -> bool:
         """False: it was none (any more)."""
+        self._expect(isinstance(alias, Reference), "unalias", "a Reference", alias)
         return self._exchange.drop_alias(alias)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def close(self, reason: Term = Atom("normal")) -> None:
         """The process ends with `reason`: links and monitors of others are told. Raises EncodeError."""
-        encode(reason)
+        check_term(reason, "close", self.pid.node)
         if self._exchange.end(self, reason):
             self.killed()
 
@@ -194,3 +208,6 @@ class Mailbox:
         """For the exchange: what has arrived can still be received."""
         self._closed = True
         self._parker.unpark()
+
+    def _expect(self, fits: bool, operation: str, what: str, got: object) -> None:
+        expect(fits, operation, what, got, self.pid.node)

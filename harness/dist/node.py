@@ -110,6 +110,7 @@ class Node:
 
         To have them in a mailbox: ``node.subscribe(mailbox.deliver)``.
         """
+        expect(callable(subscriber), "subscribe", "a function", subscriber, self.name)
         self._subscribers.append(subscriber)
 
     def unsubscribe(self, subscriber: Callable[[NodeEvent], None]) -> None:
@@ -120,6 +121,8 @@ class Node:
 
     def mailbox(self, name: str | None = None) -> Mailbox:
         """A process of this node, registered as `name`. Raises UsageError: the name is taken, or the node has none."""
+        fits = name is None or (isinstance(name, str) and len(name) <= 255)
+        expect(fits, "mailbox", "a name of at most 255 characters", name, self.name)
         return Mailbox(self._named("mailbox"), self._runtime, name)
 
     def _named(self, operation: str) -> Exchange:

@@ -93,3 +93,57 @@ def test_names_of_nodes() -> None:
                     Node(name, "c")
     with pytest.raises(UsageError, match="a@here: node: expected a str as cookie"):
         Node("a@here", None)  # type: ignore[arg-type]
+
+
+MAIL: list[tuple[Callable[[Any], object], type[HarnessError], str]] = [
+    (lambda b: b.send("x", 1), UsageError, "a@here: send: expected a Pid, an alias or (name, node), got 'x'"),
+    (
+        lambda b: b.send((5, "a@here"), 1),
+        UsageError,
+        "send: expected a Pid, an alias or (name, node), got (5, 'a@here')",
+    ),
+    (lambda b: b.send(b.pid, object()), EncodeError, "a@here: send: no Erlang term for a object"),
+    (lambda b: b.exit("x", 1), UsageError, "a@here: exit: expected a Pid, got 'x'"),
+    (lambda b: b.exit(b.pid, object()), EncodeError, "a@here: exit: no Erlang term for a object"),
+    (lambda b: b.close(object()), EncodeError, "a@here: close: no Erlang term for a object"),
+    (lambda b: b.link(("x", "b@here")), UsageError, "a@here: link: expected a Pid, got ('x', 'b@here')"),
+    (lambda b: b.unlink(5), UsageError, "a@here: unlink: expected a Pid, got 5"),
+    (lambda b: b.monitor("xy"), UsageError, "a@here: monitor: expected a Pid or (name, node), got 'xy'"),
+    (lambda b: b.demonitor(5), UsageError, "a@here: demonitor: expected a Reference, got 5"),
+    (lambda b: b.unalias(b.pid), UsageError, "a@here: unalias: expected a Reference, got Pid"),
+    (lambda b: b.receive(0, 5), UsageError, "a@here: receive: expected a function as match, got 5"),
+    (lambda b: b.spawn(5, "m", "f"), UsageError, "a@here: spawn: expected the name of a node, got 5"),
+    (lambda b: b.spawn("b@here", "m", "f", 3), UsageError, "b@here: spawn m:f: expected a list of arguments, got 3"),
+    (lambda b: b.spawn("b@here", "m", "f", "ab"), UsageError, "spawn m:f: expected a list of arguments, got 'ab'"),
+    (lambda b: b.spawn("b@here", 5, "f"), UsageError, "b@here: spawn: expected the name of a module, got 5"),
+    (lambda b: b.spawn("a@here", "m", "f", timeout="1"), UsageError, "spawn: expected seconds as timeout, got '1'"),
+    (lambda b: b.spawn("a@here", "m", "f", [object()]), EncodeError, "a@here: spawn m:f/1: no Erlang term for a obj"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "kind", "text"), MAIL)
+def test_mailboxes(box: Mailbox, mistake: Callable[[Any], object], kind: type[HarnessError], text: str) -> None:
+    with pytest.raises(kind) as raised:
+        mistake(box)
+    assert text in str(raised.value)
+    assert not box._exchange._processes.spawnings
+    assert not box.bonds._monitors
+    box.send(box.pid, 1)
+    assert box.receive(WAIT) == 1
+
+
+def test_a_match_that_raises_loses_no_message(box: Mailbox) -> None:
+    for number in range(3):
+        box.send(box.pid, number)
+    with pytest.raises(ZeroDivisionError):
+        box.receive(WAIT, lambda number: number == 1 / (1 - number))
+    assert [box.receive(WAIT) for _ in range(3)] == [0, 1, 2]
+
+
+def test_what_a_node_is_given() -> None:
+    with Node("a@here", "c") as node:
+        for name in (5, "x" * 256):
+            with pytest.raises(UsageError, match="a@here: mailbox: expected a name of at most 255 characters"):
+                node.mailbox(name)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="a@here: subscribe: expected a function, got 5"):
+            node.subscribe(5)  # type: ignore[arg-type]
