@@ -18,7 +18,7 @@ from harness.dist.processes import Process, Processes, Spawning
 from harness.dist.protocol.control import Control, SpawnRequest
 from harness.dist.runtime import Runtime
 from harness.errors import ConnectionLost, EncodeError, HarnessError, NotSent
-from harness.etf import Atom, Pid, Reference, Term, decode, encode
+from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode
 
 
 class Peer(Protocol):
@@ -40,11 +40,17 @@ class Exchange:
     """The processes, names, aliases and connections of the node `name`."""
 
     def __init__(
-        self, name: str, creation: int, runtime: Runtime, subscribers: Sequence[Callable[[NodeEvent], None]] = ()
+        self,
+        name: str,
+        creation: int,
+        runtime: Runtime,
+        limits: DecodeOptions,
+        subscribers: Sequence[Callable[[NodeEvent], None]] = (),
     ) -> None:
         self.name = Atom(name)
         self.creation = creation
         self.connections: dict[str, Peer] = {}
+        self._limits = limits
         self._subscribers = subscribers
         self._processes = Processes(name, creation, self._post)
         self._lock = runtime.lock()
@@ -83,7 +89,7 @@ class Exchange:
         """A message of a process of ours. Raises NotSent, EncodeError."""
         try:
             if node == self.name:
-                copy, _ = decode(encode(message))  # what it would be after travelling; nobody shares it
+                copy, _ = decode(encode(message), 0, self._limits)  # as if it had travelled; nobody shares it
                 with self._locked():
                     self._processes.handle(control, copy)
                 return

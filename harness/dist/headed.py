@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import cast
 
 from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
+from harness.dist.core import Call
 from harness.dist.protocol.control import Send, SpawnReply, read
 from harness.dist.protocol.flags import HEADER, Flag
 from harness.dist.protocol.framing import TICK, Deframer, frame
 from harness.dist.protocol.header import Inbound, Whole
 from harness.dist.protocol.header_out import FRAGMENT, Outbound
-from harness.dist.core import Call
 from harness.dist.runtime import Stream
 from harness.errors import DecodeError
-from harness.etf import Atom, Pid, Reference, Term, decode
+from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode
 
 
 class HeadedStream:
@@ -52,8 +52,8 @@ class HeadedEnvelope(Envelope):
     The `packet` of its events is a Whole: the atoms of a header are known to who received it only.
     """
 
-    def __init__(self, local: str, creation: int, series: int = 0) -> None:
-        super().__init__(local, creation, series)
+    def __init__(self, local: str, creation: int, series: int = 0, options: DecodeOptions | None = None) -> None:
+        super().__init__(local, creation, series, options)
         self._inbound = Inbound()
 
     def receive(self, packet: bytes) -> Event:
@@ -92,9 +92,11 @@ class HeadedEnvelope(Envelope):
         return value
 
 
-def wired(stream: Stream, common: int, local: str, creation: int, series: int) -> tuple[Stream, Envelope]:
+def wired(
+    stream: Stream, common: int, local: str, creation: int, series: int, limits: DecodeOptions | None = None
+) -> tuple[Stream, Envelope]:
     """Stream and envelope of a connection, by the flags that both sides offered."""
     if not common & Flag.DIST_HDR_ATOM_CACHE:
-        return stream, Envelope(local, creation, series)
+        return stream, Envelope(local, creation, series, limits)
     with_fragments = common & HEADER == HEADER
-    return HeadedStream(stream, fragments=with_fragments), HeadedEnvelope(local, creation, series)
+    return HeadedStream(stream, fragments=with_fragments), HeadedEnvelope(local, creation, series, limits)

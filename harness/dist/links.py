@@ -20,6 +20,7 @@ from harness.dist.protocol.handshake import Acceptor, Established, Identity, Ini
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured
 from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent, UsageError
+from harness.etf import DecodeOptions
 
 _SETUP = 7.0  # s that whoever dials us has for the handshake: net_setuptime's default
 _SERIES = 1 << 18
@@ -102,6 +103,7 @@ class Links:
         *,
         ticktime: float,
         tls: ssl.SSLContext | None,
+        limits: DecodeOptions,
         subscribers: Sequence[Callable[[NodeEvent], None]],
     ) -> None:
         self.identity = identity
@@ -110,6 +112,7 @@ class Links:
         self._runtime = runtime
         self._ticktime = ticktime
         self._tls = tls
+        self._limits = limits
         self._subscribers = subscribers
         self._guard = runtime.lock()
         self._attempts: dict[str, _Attempt] = {}
@@ -222,7 +225,7 @@ class Links:
             raise HandshakeRefused("handshake", "name", f"it names us {done.local}", node=done.peer)
         self._series = 1 + self._series % (_SERIES - 1)
         common = done.flags & self.identity.flags
-        wire, envelope = wired(stream, common, exchange.name, exchange.creation, self._series)
+        wire, envelope = wired(stream, common, exchange.name, exchange.creation, self._series, self._limits)
 
         def make() -> _Link:
             return _Link(
@@ -243,7 +246,7 @@ class Links:
 
     def _named(self, name: str, creation: int) -> Exchange:
         self.identity = replace(self.identity, name=name, creation=creation)
-        self.exchange = Exchange(name, creation, self._runtime, self._subscribers)
+        self.exchange = Exchange(name, creation, self._runtime, self._limits, self._subscribers)
         return self.exchange
 
     # --- being dialled -------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
 from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
 from harness.errors import NotSent, UsageError
+from harness.etf import DecodeOptions
 
 
 class Node:
@@ -29,7 +30,8 @@ class Node:
 
     One incarnation of a name has one creation: what was meant for an earlier one is dropped. `ticktime` (seconds) is
     the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``. With `atom_cache`
-    packets have distribution headers where the peer wants them, too, and large messages go in fragments.
+    packets have distribution headers where the peer wants them, too, and large messages go in fragments. `limits` are
+    those of terms that arrive, in answers and in mailboxes; how terms look it cannot change.
 
     A visible node is one of the cluster to all others: they list it in ``nodes()``, connect to it by themselves, and
     their `global` expects answers that this one does not give. That is for trying out; hidden disturbs nobody.
@@ -45,15 +47,19 @@ class Node:
         ticktime: float = 60.0,
         tls: ssl.SSLContext | None = None,
         atom_cache: bool = False,
+        limits: DecodeOptions | None = None,
     ) -> None:
         check_own(name)
         expect(isinstance(cookie, str), "node", "a str as cookie", type(cookie), name)
+        limits = DecodeOptions() if limits is None else limits
+        plain = isinstance(limits, DecodeOptions) and limits.plain
+        expect(plain, "node", "DecodeOptions of nothing but limits", limits, name)
         flags = (HIDDEN if hidden else VISIBLE) | (HEADER if atom_cache else 0)
         identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), flags)
         self._hidden = hidden
         self._runtime = runtime
         self._subscribers: list[Callable[[NodeEvent], None]] = []
-        self._links = Links(identity, runtime, ticktime=ticktime, tls=tls, subscribers=self._subscribers)
+        self._links = Links(identity, runtime, ticktime=ticktime, tls=tls, limits=limits, subscribers=self._subscribers)
         self._doors: list[Door | Registration] = []
 
     @property
@@ -191,6 +197,7 @@ def connect(
     ticktime: float = 60.0,
     tls: ssl.SSLContext | None = None,
     atom_cache: bool = False,
+    limits: DecodeOptions | None = None,
     on_close: OnClose | None = None,
 ) -> Connection:
     """Connect as hidden node `local` to `peer` ("n1@n1"), dialling `host`:`port` (the name need not resolve).
@@ -199,5 +206,5 @@ def connect(
     connection under this name are dropped by the peer.
     """
     check_name(local)
-    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls, atom_cache=atom_cache)
+    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls, atom_cache=atom_cache, limits=limits)
     return node.connect(peer, host=host, port=port, epmd_port=epmd_port, timeout=timeout, on_close=on_close)

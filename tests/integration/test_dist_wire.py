@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import COOKIE, ErlangNode
+from nodes import COOKIE, ErlangNode, evaluate
 from raw_links import RawLink
 from terms import RandomTerms, exactly
 
@@ -30,7 +30,7 @@ from harness.dist.protocol.control import (
 )
 from harness.dist.protocol.flags import HEADER, HIDDEN, Flag
 from harness.errors import CallTimeout, HandshakeRefused, RemoteError, UsageError
-from harness.etf import Atom, Export, Pid, Reference, Term
+from harness.etf import Atom, DecodeOptions, Export, Pid, Reference, Term
 from harness.load.greenlets import GREENLETS
 
 pytestmark = pytest.mark.docker
@@ -63,6 +63,24 @@ def test_names_that_a_node_lets_in(node: ErlangNode, monkeypatch: pytest.MonkeyP
     for name in NOT_LET_IN:
         with pytest.raises(HandshakeRefused):
             node.connect(local=name)
+
+
+@pytest.mark.parametrize("atom_cache", [False, True])
+def test_limits_of_answers(node: ErlangNode, atom_cache: bool) -> None:
+    deep = "lists:foldl(fun(_, Inner) -> [Inner] end, [], lists:seq(1, 600))."
+    link = node.connect(atom_cache=atom_cache, limits=DecodeOptions(max_depth=1000))
+    for call in (link.rpc, link.erpc):
+        nested, depth = evaluate(call, deep), 0
+        while nested:
+            (nested,) = nested
+            depth += 1
+        assert depth == 600
+    link.close()
+    narrow = node.connect(atom_cache=atom_cache)
+    with pytest.raises(RemoteError, match="unreadable answer"):
+        evaluate(narrow.erpc, deep)
+    assert narrow.erpc("erlang", "abs", [-1]) == 1
+    narrow.close()
 
 
 # --- distribution headers ---------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from memory import MemoryNetwork
 
 from harness.dist import Connection, Mailbox, Node, connect
 from harness.dist.arguments import check_name
-from harness.errors import EncodeError, HarnessError, UsageError
-from harness.etf import Pid
+from harness.errors import DecodeError, EncodeError, HarnessError, UsageError
+from harness.etf import DecodeOptions, Pid
 
 WAIT = 60.0
 
@@ -147,3 +147,38 @@ def test_what_a_node_is_given() -> None:
                 node.mailbox(name)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="a@here: subscribe: expected a function, got 5"):
             node.subscribe(5)  # type: ignore[arg-type]
+
+
+def deep(levels: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(levels - 1):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize("atom_cache", [False, True])
+def test_limits_of_messages(atom_cache: bool) -> None:
+    """From here, from a mailbox of the same node, and from another node: the connection does not survive the last."""
+    network = MemoryNetwork()
+    wide = DecodeOptions(max_depth=1000)
+    with (
+        Node("a@here", "c", runtime=network, limits=wide, atom_cache=atom_cache) as a,
+        Node("b@here", "c", runtime=network, atom_cache=atom_cache) as b,
+        a.mailbox() as at_a,
+        b.mailbox() as at_b,
+    ):
+        a.connect("b@here", host="x", port=b.listen("x", register=False))
+        at_a.send(at_a.pid, deep(600))
+        assert at_a.receive(WAIT) == deep(600)
+        at_a.send(at_b.pid, at_a.pid)
+        at_b.send(at_b.receive(WAIT), deep(600))
+        assert at_a.receive(WAIT) == deep(600)
+        with pytest.raises(DecodeError):
+            at_b.send(at_b.pid, deep(600))
+        watch = at_b.monitor(at_a.pid)
+        at_a.send(at_b.pid, deep(600))
+        down = at_b.receive(WAIT)
+        assert (down.ref, down.reason) == (watch, "noconnection")
+    for looks in (DecodeOptions(atom="str"), 5):
+        with pytest.raises(UsageError, match="a@here: node: expected DecodeOptions of nothing but limits"):
+            Node("a@here", "c", limits=looks)  # type: ignore[arg-type]
