@@ -9,6 +9,7 @@ from harness.dist.protocol import epmd
 from harness.dist.runtime import Listener, Runtime, Stream
 from harness.errors import DecodeError, NameTaken, NotSent
 
+_AT_ONCE = 64  # handshakes under way that others began; who comes then waits in the kernel's queue
 _AGAIN = 1.0  # s until EPMD is asked again after it went away, or a door opened again after files ran out
 _PATIENCE = 5.0  # s for one answer of EPMD
 _NOTICED = 0.5  # s after which EPMD has noticed the end of a node on its machine
@@ -16,30 +17,44 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "localhost"}
 
 
 class Door:
-    """Hands each stream that comes in to `welcome`, in a thread (or greenlet) of its own."""
+    """Hands each stream that comes in to `welcome`, in a thread (or greenlet) of its own; to 64 at once at most."""
 
     def __init__(self, listener: Listener, runtime: Runtime, welcome: Callable[[Stream], None]) -> None:
         self._listener = listener
         self._runtime = runtime
         self._welcome = welcome
         self._closed = runtime.parker()
+        self._inside: set[Stream] = set()
+        self._left = runtime.parker()
         self._open = True
         runtime.spawn(self._serve, f"dist-listen {listener.port}")
 
     def close(self) -> None:
         self._open = False
         self._closed.unpark()
+        self._left.unpark()
         self._listener.close()
 
     def _serve(self) -> None:
         while self._open:
+            if len(self._inside) >= _AT_ONCE:
+                self._left.park()
+                continue
             try:
                 stream = self._listener.accept()
             except OSError:  # closed; or out of descriptors, which passes
                 if self._open:
                     self._closed.park(_AGAIN)
                 continue
-            self._runtime.spawn(lambda stream=stream: self._welcome(stream), "dist-welcome")  # type: ignore[misc]
+            self._inside.add(stream)
+            self._runtime.spawn(lambda stream=stream: self._let_in(stream), "dist-welcome")  # type: ignore[misc]
+
+    def _let_in(self, stream: Stream) -> None:
+        try:
+            self._welcome(stream)
+        finally:
+            self._inside.discard(stream)
+            self._left.unpark()
 
 
 class Registration:
