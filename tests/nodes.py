@@ -57,6 +57,13 @@ def evaluate(call: Callable[..., Any], source: str, timeout: float = 60.0) -> An
     return value
 
 
+def asleep(link: Connection) -> int:
+    """Processes in ``timer:sleep/1``: those that served lost calls among them, they know nothing of that."""
+    sleeping = "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]"
+    count: int = evaluate(link.rpc, f"length({sleeping}).")
+    return count
+
+
 StartErlang = Callable[..., ErlangNode]
 
 

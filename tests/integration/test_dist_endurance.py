@@ -53,7 +53,7 @@ def test_frames_that_take_several_ticks(
     nodes: dict[int, ErlangNode], child: StartChild, otp: int, runtime: str
 ) -> None:
     """A tick may not land in the middle of one, and who still reads or writes is not silent."""
-    with wire(nodes[otp], rate=LARGE / 6) as slow:
+    with wire(nodes[otp], rate=LARGE / 5) as slow:
         through = to(nodes[otp], host="127.0.0.1", port=slow.port, ticktime=TICKTIME)
         assert child("slow", runtime, through, number=LARGE / 2).told() == {"closed": False}
 
@@ -162,7 +162,8 @@ def test_a_sender_that_is_suspended_because_we_read_slowly(start_erlang: StartEr
 def test_callers_that_leave_while_others_wait(node: ErlangNode, child: StartChild, runtime: str) -> None:
     told = child("impatient", runtime, to(node), number=100).told()
     assert told["patient"] == {"ok": told["patient"]["ok"]}
-    assert told["impatient"].keys() - {"NotSent"} == {"ok", "CallTimeout"}
+    assert "CallTimeout" in told["impatient"]
+    assert told["impatient"].keys() <= {"ok", "CallTimeout", "NotSent"}
     assert told["interrupted"] == 8
     assert not told["closed"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import wait_until
-from nodes import ErlangNode, StartErlang, evaluate
+from nodes import ErlangNode, StartErlang, asleep
 from wires import wire
 
 from harness.dist import Connection
@@ -45,13 +45,6 @@ class Waiting:
         for thread in self._threads:
             thread.join(30)
         return Counter(map(type, self.outcomes))
-
-
-def asleep(link: Connection) -> int:
-    """Processes in ``timer:sleep/1``: those that served lost calls among them, they know nothing of that."""
-    sleeping = "[P || P <- processes(), process_info(P, current_function) =:= {current_function, {timer, sleep, 1}}]"
-    count: int = evaluate(link.rpc, f"length({sleeping}).")
-    return count
 
 
 @pytest.fixture(scope="module", params=[25, 27])
@@ -109,7 +102,7 @@ def test_the_node_still_holds_a_connection_of_ours_that_is_dead(node: ErlangNode
         old.close()
         new = node.connect(local="twice@harness", ticktime=3600.0)
         assert [new.rpc("erlang", "abs", [-n]) for n in range(50)] == list(range(50))
-        assert new.rpc("erlang", "nodes", [Atom("hidden")]) == ["twice@harness"]
+        wait_until(lambda: new.rpc("erlang", "nodes", [Atom("hidden")]) == ["twice@harness"], "the old one's end there")
         new.close()
 
 

@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 import pytest
-from children import RUNTIMES, StartChild, to
+from children import RUNTIMES, Child, StartChild, to
 from commands import wait_until
-from nodes import ErlangNode, StartErlang
+from nodes import ErlangNode, StartErlang, asleep
 from wires import wire
 
 from harness.cluster.certificates import FLAGS, Authority, packed
@@ -114,15 +114,21 @@ def test_a_connection_that_is_stuck_in_writing_holds_up_no_other(
         assert one.told() == {"after": "ok", "waiting": ["ok"], "closed": False}
 
 
+def waiting(child: StartChild, runtime: str, node: ErlangNode, ticktime: int, watcher: Connection) -> Child:
+    """A child whose call is at work on the node."""
+    before = asleep(watcher)
+    one = child("stopped", runtime, to(node, ticktime=ticktime))
+    wait_until(lambda: asleep(watcher) == before + 1, "the child's call")
+    return one
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_our_process_is_stopped_longer_than_the_ticktime(
     quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
 ) -> None:
     ticktime, node = quick[1]
     watcher = node.connect(local="watcher@harness", ticktime=ticktime)
-    one = child("stopped", runtime, to(node, ticktime=ticktime))
-    assert one.told() == {"ready": True}
-    wait_until(lambda: known(watcher, CHILD), "connection")
+    one = waiting(child, runtime, node, ticktime, watcher)
     one.process.send_signal(signal.SIGSTOP)
     wait_until(lambda: not known(watcher, CHILD), "the node's own net tick timeout")
     one.process.send_signal(signal.SIGCONT)
@@ -137,8 +143,9 @@ def test_a_paused_node_is_noticed_and_not_too_early(
     quick: list[tuple[int, ErlangNode]], child: StartChild, runtime: str
 ) -> None:
     ticktime, node = quick[1]
-    one = child("stopped", runtime, to(node, ticktime=ticktime))
-    assert one.told() == {"ready": True}
+    watcher = node.connect(local="watcher@harness", ticktime=3600.0)
+    one = waiting(child, runtime, node, ticktime, watcher)
+    watcher.close()
     before = time.monotonic()
     node.container.pause()
     try:

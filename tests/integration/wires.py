@@ -13,6 +13,7 @@ from nodes import ErlangNode
 from harness.etf import Atom
 
 _STEP = 64 * 1024
+_LAG = 0.2  # s that a busy machine has kept a wire from its work, and that it makes up for
 
 
 class Wire:
@@ -61,6 +62,7 @@ class Wire:
                 self._thread(self._carry, far, near)
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        due = time.monotonic()  # when the bytes so far have had their time
         with contextlib.suppress(OSError):  # closed by one side or by the test
             while data := source.recv(_STEP):
                 for at in range(0, len(data), self._piece):
@@ -68,7 +70,9 @@ class Wire:
                     piece = data[at : at + self._piece]
                     sink.sendall(piece)
                     if self._rate is not None:
-                        time.sleep(len(piece) / self._rate)
+                        now = time.monotonic()
+                        due = max(due, now - _LAG) + len(piece) / self._rate
+                        time.sleep(max(due - now, 0.0))
         self._open.wait()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)
