@@ -17,7 +17,7 @@ from harness.dist.events import NodeDown, NodeEvent, NodeUp
 from harness.dist.processes import Process, Processes, Spawning
 from harness.dist.protocol.control import Control, SpawnRequest
 from harness.dist.runtime import Runtime
-from harness.errors import ConnectionLost, EncodeError, HarnessError, NotSent
+from harness.errors import ConnectionLost, DecodeError, EncodeError, HarnessError, NotSent
 from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode
 
 
@@ -100,6 +100,8 @@ class Exchange:
         except EncodeError as error:
             explain(error, operation, node)
             raise
+        except DecodeError as error:
+            raise EncodeError(operation, f"beyond the limits of this node: {error.cause}", node=node) from error
 
     def make_alias(self, process: Process) -> Reference:
         alias = self.new_reference()

@@ -10,7 +10,7 @@ from memory import MemoryNetwork
 
 from harness.dist import Connection, Mailbox, Node, connect
 from harness.dist.arguments import check_name
-from harness.errors import DecodeError, EncodeError, HarnessError, UsageError
+from harness.errors import EncodeError, HarnessError, UsageError
 from harness.etf import DecodeOptions, Pid
 
 WAIT = 60.0
@@ -173,7 +173,7 @@ def test_limits_of_messages(atom_cache: bool) -> None:
         at_a.send(at_b.pid, at_a.pid)
         at_b.send(at_b.receive(WAIT), deep(600))
         assert at_a.receive(WAIT) == deep(600)
-        with pytest.raises(DecodeError):
+        with pytest.raises(EncodeError, match="b@here: send: beyond the limits of this node"):
             at_b.send(at_b.pid, deep(600))
         watch = at_b.monitor(at_a.pid)
         at_a.send(at_b.pid, deep(600))
