@@ -11,7 +11,7 @@ from harness.dist.protocol.handshake import Established, Initiator, Refused
 from harness.dist.protocol.handshake_base import Handshake
 from harness.dist.runtime import Runtime, Stream
 from harness.dist.tls import TlsFailed
-from harness.errors import DecodeError, NoSuchNode, NotSent
+from harness.errors import DecodeError, NoSuchNode, NotSent, shown
 
 Left = Callable[[], float]
 """Seconds until whoever waits has no more time; never 0."""
@@ -31,6 +31,8 @@ def dial(peer: str, host: str, port: int, runtime: Runtime, left: Left) -> Strea
     except OSError as error:
         cause = f"{host}:{port}: {error.strerror or error}"
         raise NotSent("connect", cause, "is the node running and reachable from here?", node=peer) from error
+    except ValueError as error:  # from IDNA, before any resolver is asked
+        raise NotSent("connect", f"{shown(host)} is no name of a host", node=peer) from error
 
 
 def ask_epmd(peer: str, host: str, epmd_port: int, runtime: Runtime, left: Left) -> int:

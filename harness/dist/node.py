@@ -20,7 +20,7 @@ from harness.dist.mailbox import Mailbox
 from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
 from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
-from harness.errors import NotSent, UsageError
+from harness.errors import NotSent, UsageError, shown
 from harness.etf import DecodeOptions
 
 
@@ -160,6 +160,8 @@ class Node:
             listener = self._runtime.listen(host, port)
         except OSError as error:
             raise NotSent("listen", f"{host}:{port}: {error.strerror or error}", node=self.name) from error
+        except ValueError as error:
+            raise NotSent("listen", f"{shown(host)} is no name of a host", node=self.name) from error
         door = Door(listener, self._runtime, lambda stream: self._links.welcome(stream, tls))
         self._links.listening = True
         self._doors.append(door)

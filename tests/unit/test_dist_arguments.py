@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from memory import MemoryNetwork
 
-from harness.dist import Connection, Mailbox, Node, connect
+from harness.dist import THREADS, Connection, Mailbox, Node, Runtime, connect
 from harness.dist.arguments import check_name
-from harness.errors import EncodeError, HarnessError, UsageError
+from harness.errors import EncodeError, HarnessError, NotSent, UsageError
 from harness.etf import DecodeOptions, Pid
+from harness.load.greenlets import GREENLETS
 
 WAIT = 60.0
 
@@ -182,3 +183,16 @@ def test_limits_of_messages(atom_cache: bool) -> None:
     for looks in (DecodeOptions(atom="str"), 5):
         with pytest.raises(UsageError, match="a@here: node: expected DecodeOptions of nothing but limits"):
             Node("a@here", "c", limits=looks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runtime", [THREADS, GREENLETS])
+def test_hosts_that_no_resolver_can_be_asked_for(runtime: Runtime) -> None:
+    with Node("a@here", "c", runtime=runtime) as node:
+        for host in ("a..b", "x" * 64):
+            for port in (1, None):
+                with pytest.raises(NotSent, match=r"b@here: connect: .* is no name of a host"):
+                    node.connect("b@here", host=host, port=port)
+            with pytest.raises(NotSent, match=r"a@here: listen: .* is no name of a host"):
+                node.listen(host, register=False)
+        with pytest.raises(NotSent, match=r"b@a\.\.b: connect: .* is no name of a host"):
+            node.connect("b@a..b")
