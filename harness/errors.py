@@ -42,7 +42,7 @@ class InternalError(HarnessError):
 
 
 class UsageError(HarnessError):
-    """Something on the command line cannot be meant."""
+    """Something that was typed, or given to a function, cannot be meant."""
 
     exit_code = 2
 
