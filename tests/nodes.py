@@ -34,7 +34,7 @@ class ErlangNode:
         return f"{self.host}@{self.host}"
 
     def connect(self, **changes: Any) -> Connection:
-        given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, **self.given, **changes}
+        given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, "timeout": 30.0, **self.given, **changes}
         return connect(given.pop("peer", self.name), **given)
 
     def wait_ready(self, seconds: float = 30.0) -> None:
@@ -51,8 +51,8 @@ class ErlangNode:
 
 def evaluate(call: Callable[..., Any], source: str, timeout: float = 60.0) -> Any:
     """The value of Erlang expressions ("X = 1, X + 1."), evaluated in one `call`: a connection's rpc or erpc."""
-    _, tokens, _ = call("erl_scan", "string", [list(source.encode())])
-    _, expressions = call("erl_parse", "parse_exprs", [tokens])
+    _, tokens, _ = call("erl_scan", "string", [list(source.encode())], 60.0)
+    _, expressions = call("erl_parse", "parse_exprs", [tokens], 60.0)
     _, value, _ = call("erl_eval", "exprs", [expressions, []], timeout)
     return value
 
