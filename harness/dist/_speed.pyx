@@ -1,13 +1,23 @@
 # cython: language_level=3
-"""`harness.dist.inbox` at C speed: the same Call, Inbox and splice."""
+"""`harness.dist.inbox` at C speed: the same Call, Inbox and splice; and Line, which only exists compiled."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, strerror
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harness.dist.protocol.framing import Deframer
 
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+
 cdef enum:
+    ROOM = 4096  # bytes of an answer that Line reads at once
     REPLY = 1
     DOWN = 2
     DOWN_HEAD_SIZE = 7
@@ -102,6 +112,98 @@ cdef class Inbox:
             call.done = True
             answered.append(call)
         return 0
+
+    cdef bint alone(self, const unsigned char *data, Py_ssize_t size, uint64_t number, Call call) except -1:
+        """Whether `data` is the whole reply to call `number` and nothing else; it is done then."""
+        cdef Py_ssize_t known = PyBytes_GET_SIZE(self.reply_prefix)
+        if (
+            self.partial
+            or size <= known + 12
+            or u32(data) != size - 4
+            or memcmp(data + 4, PyBytes_AS_STRING(self.reply_prefix), known) != 0
+            or u64(data + 4 + known) != number
+        ):
+            return False
+        call.packet = PyBytes_FromStringAndSize(<const char *>data + 4, size - 4)
+        call.kind = REPLY
+        call.offset = known + 7 + REPLY
+        call.done = True
+        return True
+
+
+cdef class Line:
+    """A socket used by a caller who has the connection to himself: one send, one recv, no Python between.
+
+    What is out of the ordinary (others call or write, the answer is not all that came, the connection ends) is left
+    to the pump and its traffic, whose way is the same without this class.
+    """
+
+    cdef public int fd  # -1 once closed
+    cdef object stream, traffic, pump, writing, sending, reading, out
+    cdef Inbox inbox
+    cdef dict calls
+
+    def __init__(self, int fd, stream, traffic, pump):
+        self.fd = fd
+        self.stream = stream
+        self.traffic = traffic
+        self.pump = pump
+        self.inbox = <Inbox?>traffic.inbox
+        self.calls = traffic.calls
+        self.out = traffic.out
+        self.writing = traffic.writing.locked
+        self.sending = stream.sending.locked
+        self.reading = pump.reading
+
+    def exchange(self, uint64_t number, Call call not None, timeout):
+        """Send ``call.frame`` and read until the call is done or its time nearly over (see ThreadPump.lead).
+
+        Returns the seconds that took; 0 if it is done, -1 if nothing was sent.
+        """
+        cdef unsigned char room[ROOM]
+        cdef ssize_t size
+        cdef ssize_t whole = PyBytes_GET_SIZE(call.frame)
+        cdef double began
+        pump = self.pump
+        if self.out or self.writing() or self.sending() or self.stream.rest or not self.reading.acquire(False):
+            return -1.0
+        try:
+            if self.fd < 0 or pump.inbox:
+                return -1.0
+            # No other thread comes between: all who write hold the interpreter's lock, as does this one until here
+            size = c_send(self.fd, PyBytes_AS_STRING(call.frame), whole, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if size <= 0:
+                return -1.0
+            self.traffic.wrote = True
+            if size < whole:
+                self.out.append(call.frame[size:])
+                return 0.0
+            began = seconds()
+            pump.led += 1
+            with nogil:
+                size = c_recv(self.fd, room, ROOM, 0)
+            if size > 0 and self.inbox.alone(room, size, number, call):
+                self.calls.pop(number, None)
+                self.traffic.heard = True
+                return 0.0
+            if size > 0:
+                pump.inbox.append(PyBytes_FromStringAndSize(<const char *>room, size))
+            elif size < 0 and errno != EINTR and errno != EAGAIN:
+                self.traffic.ended(OSError(errno, strerror(errno).decode()))
+            PyErr_CheckSignals()
+            pump.lead(call, None if timeout is None else began + timeout)
+            return seconds() - began
+        finally:
+            self.reading.release()
+            if self.calls or pump.away:
+                pump.need()
+
+
+cdef inline double seconds() noexcept:
+    """As time.monotonic."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec / 1e9
 
 
 def splice(

@@ -20,6 +20,7 @@ from harness.dist.inbox import DOWN, FAILED, REPLY
 from harness.dist.protocol.control import Control, write
 from harness.dist.protocol.framing import TICK
 from harness.dist.results import erpc_result, rpc_result
+from harness.dist.pump import LOOK
 from harness.dist.runtime import Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent
 from harness.etf import Pid, Term
@@ -64,17 +65,18 @@ class Connection:
         self._on_message = on_message
         self._numbers = itertools.count(1)
         self.calls: dict[int, Call] = {}
-        self._out: deque[bytes] = deque()
-        self._inbox = envelope.inbox
-        self._writing = runtime.lock()
+        self.out: deque[bytes] = deque()
+        self.inbox = envelope.inbox
+        self.writing = runtime.lock()
         self._closing = runtime.lock()
         self._lost: str | None = None
-        self._wrote = self._heard = False
+        self.wrote = self.heard = False
         every = min(ticktime / 4, _TICK)
         self._silent, self._patience = 0, round(ticktime / every)  # in ticks of ours
         self._pump = runtime.pump(stream, self, peer)
         self._write = self._pump.write
         self._wait = self._pump.wait
+        self._direct = self._pump.exchange
         self._pump.start(rest)
         runtime.ticker.add(every, self._tick)
 
@@ -139,10 +141,17 @@ class Connection:
         if self._lost is not None:  # looked at after the call is in place: whoever closes empties the calls later
             self.calls.pop(number, None)
             raise self._not_sent(kind)
-        self._out.append(call.frame)
-        self._write()
+        spent, left = -1.0, timeout
         try:
-            if not self._wait(call, timeout):
+            if self._direct is not None and self.before_write is None and (timeout is None or timeout > LOOK):
+                spent = self._direct(number, call, timeout)
+            if spent < 0:
+                self.out.append(call.frame)
+            elif left is not None:
+                left -= spent
+            if not call.done:
+                self._write()
+            if not call.done and not self._wait(call, left):
                 if self.calls.pop(number, None) is not None:
                     raise self._timed_out(call, f"{kind} {module}:{function}/{len(args)}", timeout)
                 self._wait(call, None)  # whoever reads holds the call at this moment
@@ -163,7 +172,7 @@ class Connection:
             raise
         if self._lost is not None:
             raise self._not_sent(kind)
-        self._out.append(frame)
+        self.out.append(frame)
         self._write()
 
     def _not_sent(self, kind: str) -> NotSent:
@@ -171,7 +180,7 @@ class Connection:
 
     def _timed_out(self, call: Call, operation: str, timeout: float | None) -> DistError:
         try:
-            self._out.remove(call.frame)
+            self.out.remove(call.frame)
         except ValueError:
             return CallTimeout(operation, f"no answer within {timeout} s", "it may still take effect", node=self.peer)
         return NotSent(operation, f"not sent within {timeout} s, the node does not read", node=self.peer)
@@ -180,14 +189,14 @@ class Connection:
 
     def flush(self) -> bool:
         """See `Traffic`."""
-        out = self._out
+        out = self.out
         while out and self._lost is None:
-            if not self._writing.acquire(False):
+            if not self.writing.acquire(False):
                 return True  # whoever writes now looks at the queue again before it leaves
             try:
                 self._send_batch(out)
             finally:
-                self._writing.release()
+                self.writing.release()
         return self._lost is None
 
     def _send_batch(self, out: deque[bytes]) -> None:
@@ -214,16 +223,16 @@ class Connection:
         except BaseException as error:  # interrupted in the middle of a frame: the stream is of no use any more
             self._fail("interrupted while writing", error)
             raise
-        self._wrote = True
+        self.wrote = True
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> list[Call]:
         """See `Traffic`. Raises DecodeError, and whatever `on_message` raises."""
-        self._heard = True
-        answered = self._inbox.receive(data, self.calls)
-        if self._inbox.others:
-            others, self._inbox.others = self._inbox.others, []
+        self.heard = True
+        answered = self.inbox.receive(data, self.calls)
+        if self.inbox.others:
+            others, self.inbox.others = self.inbox.others, []
             for packet in others:
                 self._other(packet, answered)
         return answered
@@ -268,7 +277,7 @@ class Connection:
         self._fail(cause, error)
 
     def _later(self, frame: bytes) -> None:
-        self._out.append(frame)
+        self.out.append(frame)
         self._pump.write_aside()
 
     def _tick(self) -> bool:
@@ -279,12 +288,12 @@ class Connection:
         """
         if self._lost is not None:
             return False
-        if not self._wrote:
+        if not self.wrote:
             with contextlib.suppress(OSError):  # whoever reads finds out
                 self._stream.offer(TICK)
-        self._wrote = False
-        self._silent = 0 if self._heard else self._silent + 1
-        self._heard = False
+        self.wrote = False
+        self._silent = 0 if self.heard else self._silent + 1
+        self.heard = False
         if self._silent > self._patience and not self._stream.arrived():
             self._pump.soon(lambda: self._fail("the node is silent: no tick for longer than its ticktime"))
         return True
@@ -298,7 +307,7 @@ class Connection:
         self._lost = cause
         self._pump.stop()
         self._stream.close()
-        unsent = set(map(id, list(self._out)))
+        unsent = set(map(id, list(self.out)))
         for number in list(self.calls):
             call = self.calls.pop(number, None)
             if call is not None:

@@ -22,6 +22,9 @@ LOOK = 1.0  # s after which a read returns to look at the time
 _PAUSE = 0.005  # s the reader stays away after callers have read for themselves
 
 
+Exchange = Callable[[int, Call, float | None], float]
+
+
 class Traffic(Protocol):
     """What a connection does with its bytes; who does it, and when, is the pump's business."""
 
@@ -63,6 +66,11 @@ class Pump(Protocol):
         """See to it that what was queued is sent soon, with all that others queue meanwhile."""
         ...
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """A shorter way for a caller who has the connection to himself, if there is one: see `_speed.Line`."""
+        ...
+
     def write_aside(self) -> None:
         """As `write`, but never waits: for those who read. A peer that does not read would stop them."""
         ...
@@ -101,25 +109,26 @@ class ThreadPump:
         self._received = traffic.received
         self._spawn = spawn
         self._name = name
-        self._inbox: deque[bytes] = deque()  # read, and not yet taken in
+        self.inbox: deque[bytes] = deque()  # read, and not yet taken in
         self._size = (SMALL,)
-        self._reading = allocate_lock()
+        self.reading = allocate_lock()
         self._needed = allocate_lock()  # released: the reader is to come
         self._needed.acquire()
-        self._led = 0  # how often a caller has read for itself
-        self._away = False  # the reader waits to be called
+        self.led = 0  # how often a caller has read for itself
+        self.away = False  # the reader waits to be called
         self._queued = allocate_lock()  # released: the writer is to come
         self._queued.acquire()
         self.write: Callable[[], object] = traffic.flush
+        self.exchange: Exchange | None = None
 
     def start(self, rest: bytes) -> None:
         if rest:
-            self._inbox.append(rest)
+            self.inbox.append(rest)
         self._spawn(self._read, f"dist-read {self._name}")
         self._spawn(self._write, f"dist-write {self._name}")
 
     def stop(self) -> None:
-        _release(self._needed)
+        self.need()
         _release(self._queued)
 
     def soon(self, act: Callable[[], None]) -> None:
@@ -136,8 +145,16 @@ class ThreadPump:
     # --- callers -------------------------------------------------------------------------------------------------
 
     def wait(self, call: Call, timeout: float | None) -> bool:
-        if (timeout is None or timeout > LOOK) and self._reading.acquire(False):
-            timeout = self._lead(call, timeout)
+        if (timeout is None or timeout > LOOK) and self.reading.acquire(False):
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self.led += 1
+            try:
+                self.lead(call, deadline)
+            finally:
+                self.reading.release()
+                if self._calls or self.away:  # others wait: their calls were there before they tried to read
+                    self.need()
+            timeout = None if deadline is None or call.done else deadline - time.monotonic()
         if call.done:
             return True
         lock = allocate_lock()
@@ -149,48 +166,44 @@ class ThreadPump:
         if call.waiter is not None:
             call.waiter()
 
-    def _lead(self, call: Call, timeout: float | None) -> float | None:
-        """Read until the call is done, or only LOOK seconds are left of its time; the seconds left."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._led += 1
-        try:
-            while not call.done:  # it is when the connection is lost, too
-                self._read_once()
-                if deadline is not None and not call.done and time.monotonic() > deadline - LOOK:
-                    break
-        finally:
-            self._reading.release()
-            if self._calls or self._away:  # others wait: their calls were there before they tried to read
-                _release(self._needed)
-        return None if deadline is None or call.done else deadline - time.monotonic()
+    def lead(self, call: Call, deadline: float | None) -> None:
+        """For who holds `reading`: read until the call is done, or only LOOK seconds are left of its time."""
+        while not call.done:  # it is when the connection is lost, too
+            self._read_once()
+            if deadline is not None and not call.done and time.monotonic() > deadline - LOOK:
+                break
+
+    def need(self) -> None:
+        """Call the reader."""
+        _release(self._needed)
 
     # --- the reader ----------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         traffic = self._traffic
         while not traffic.closed:
-            led = self._led
-            if self._reading.acquire(False):
-                self._away = False
+            led = self.led
+            if self.reading.acquire(False):
+                self.away = False
                 try:
                     while self._read_once() or self._calls:
                         pass
                 finally:
-                    self._reading.release()
+                    self.reading.release()
                 # Callers now read for themselves; when they stay away, back to what comes unasked
-                while not self._needed.acquire(True, _PAUSE) and led != self._led:
-                    led = self._led
-            elif self._away:
+                while not self._needed.acquire(True, _PAUSE) and led != self.led:
+                    led = self.led
+            elif self.away:
                 self._needed.acquire()
             else:
-                self._away = True  # and try once more: who leaves looks at this after he has let go
+                self.away = True  # and try once more: who leaves looks at this after he has let go
 
     def _read_once(self) -> bool:
         """Read and take in. True when that answered nobody.
 
         `extend` is one step for Python: a signal's exception comes before the read or leaves its data in the inbox.
         """
-        inbox = self._inbox
+        inbox = self.inbox
         try:
             if not inbox:
                 inbox.extend(map(self._recv, self._size))

@@ -6,16 +6,21 @@ orchestrator stays with ordinary threads.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import socket
 import struct
 import threading
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from harness.dist.pump import LOOK, Pump, ThreadPump, Traffic
+from harness.dist.core import Line
+from harness.dist.pump import LOOK, Exchange, Pump, ThreadPump, Traffic
 from harness.dist.ticks import Ticker
+
+if TYPE_CHECKING:
+    from harness.dist._speed import Line as CompiledLine
 
 
 class Stream(Protocol):
@@ -109,10 +114,11 @@ class SocketStream:
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(None)
         self._socket = sock
+        self._line: CompiledLine | None = None
         self.received = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
         self._sendall = sock.sendall
-        self._sending = allocate_lock()
-        self._rest = b""  # offered, and not yet taken by the kernel
+        self.sending = allocate_lock()
+        self.rest = b""  # offered, and not yet taken by the kernel
 
     def recv(self, size: int, /) -> bytes:
         try:
@@ -126,29 +132,38 @@ class SocketStream:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), micro))
 
     def sendall(self, data: bytes, /) -> None:
-        with self._sending:
-            if self._rest:
-                data, self._rest = self._rest + data, b""
+        with self.sending:
+            if self.rest:
+                data, self.rest = self.rest + data, b""
             self._sendall(data)
 
     def offer(self, data: bytes, /) -> bool:
-        if not self._sending.acquire(False):
+        if not self.sending.acquire(False):
             return False
         try:
-            taken = not self._rest
-            self._rest = self._rest or data
-            if self._rest:
-                self._rest = self._rest[self._socket.send(self._rest, socket.MSG_DONTWAIT) :]
+            taken = not self.rest
+            self.rest = self.rest or data
+            if self.rest:
+                self.rest = self.rest[self._socket.send(self.rest, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
             pass
         finally:
-            self._sending.release()
+            self.sending.release()
         return taken
 
     def arrived(self) -> bool:
         return arrived(self._socket)
 
+    def exchange(self, traffic: Traffic, pump: ThreadPump) -> Exchange | None:
+        """See `Pump`. There is none where gevent has replaced the standard library's sockets."""
+        if Line is None or not isinstance(self._socket, _socket.socket):
+            return None
+        self._line = Line(self._socket.fileno(), self, traffic, pump)
+        return self._line.exchange
+
     def close(self) -> None:
+        if self._line is not None:
+            self._line.fd = -1  # the number may be another's soon
         with contextlib.suppress(OSError):  # already gone
             self._socket.shutdown(socket.SHUT_RDWR)  # close() alone leaves another thread's recv() waiting
         self._socket.close()
@@ -233,7 +248,10 @@ class ThreadRuntime:
     def pump(self, stream: Stream, traffic: Traffic, name: str) -> Pump:
         stream.settimeout(LOOK)
         recv = stream.received if isinstance(stream, SocketStream) else stream.recv
-        return ThreadPump(recv, traffic, self.spawn, name)
+        pump = ThreadPump(recv, traffic, self.spawn, name)
+        if isinstance(stream, SocketStream):
+            pump.exchange = stream.exchange(traffic, pump)
+        return pump
 
 
 THREADS: Runtime = ThreadRuntime()

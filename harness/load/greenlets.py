@@ -20,7 +20,7 @@ from gevent.lock import BoundedSemaphore
 from greenlet import getcurrent
 
 from harness.dist.core import Call
-from harness.dist.pump import LARGE, SMALL, Pump, Traffic
+from harness.dist.pump import LARGE, SMALL, Exchange, Pump, Traffic
 from harness.dist.runtime import Listener, Lock, Parker, Stream, arrived, listening
 from harness.dist.ticks import NativeLock, Ticker
 
@@ -164,6 +164,7 @@ class _Pump:
         self._idle = False  # the writer waits to be called
         self._writer = gevent.spawn(self._write)
         self.write_aside = self.write
+        self.exchange: Exchange | None = None  # greenlets are many
 
     def start(self, rest: bytes) -> None:
         if isinstance(self._stream, _Stream):

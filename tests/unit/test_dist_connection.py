@@ -161,7 +161,7 @@ def test_closing_here_wakes_callers_and_tells_nobody_else() -> None:
     with FakePeer(silent) as peer:
         connection = dial(peer, on_close=told.append)
         callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
-        until(lambda: bool(connection.calls) and not connection._out)
+        until(lambda: bool(connection.calls) and not connection.out)
         connection.close()
         connection.close()
         assert isinstance(callers.wait()[0], ConnectionLost)
@@ -174,7 +174,7 @@ def test_the_hook_runs_before_each_send_and_sends_are_shared() -> None:
         connection = dial(peer)
 
         def hook() -> None:
-            sends.append(len(connection._out))
+            sends.append(len(connection.out))
             entered.set()
             gate.wait(WAIT)
 
@@ -182,7 +182,7 @@ def test_the_hook_runs_before_each_send_and_sends_are_shared() -> None:
         first = Callers(lambda: connection.rpc("m", "f", [0], WAIT))
         assert entered.wait(WAIT)
         others = Callers(*(lambda n=n: connection.rpc("m", "f", [n], WAIT) for n in range(1, 21)))
-        until(lambda: len(connection._out) == 20)
+        until(lambda: len(connection.out) == 20)
         gate.set()
         assert first.wait() + others.wait() == [[n] for n in range(21)]
         assert len(sends) == 2  # the first alone, then twenty in one
@@ -273,7 +273,7 @@ def test_a_silent_peer_is_dead() -> None:
         assert every == 1.0
         assert connection.rpc("m", "f", timeout=WAIT) == []
         callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
-        until(lambda: bool(connection.calls) and not connection._out)
+        until(lambda: bool(connection.calls) and not connection.out)
         assert [tick() for _ in range(5)] == [True] * 5  # in the first of them, an answer was heard
         assert not connection.closed
         tick()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fakes import FakeLink, FakePeer
 
-from harness.dist import THREADS, Connection, connect
+from harness.dist import THREADS, Connection, connect, core
 from harness.dist.calls import Envelope
 from harness.dist.protocol.operations import Send
 from harness.dist.runtime import SocketStream
-from harness.errors import CallTimeout
+from harness.errors import CallTimeout, NotSent
 from harness.etf import Atom
 
 WAIT = 60.0
@@ -130,14 +130,16 @@ def test_a_signal_takes_a_caller_out_and_leaves_the_connection() -> None:
     def interrupt(*_: object) -> None:
         raise Interrupted
 
-    reading = threading.Event()  # its frame is out: in the middle of one, the connection would have to end
+    waiting = (
+        threading.Event()
+    )  # as when it reads for itself, its frame is out: in the middle of one, the connection would have to end
 
     def serve(link: FakeLink) -> None:
         for number in range(4):
             call = link.call()
             assert call is not None
             if number == 2:
-                assert reading.wait(WAIT)
+                until(lambda: waiting.is_set() or led != connection._pump.led)  # type: ignore[attr-defined]
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             else:
                 link.reply(call[0], call[1], call[4])
@@ -151,7 +153,8 @@ def test_a_signal_takes_a_caller_out_and_leaves_the_connection() -> None:
             for number in range(2):
                 assert connection.rpc("m", "f", [number], WAIT) == [number]
             wait = connection._wait
-            connection._wait = lambda call, timeout: [reading.set(), wait(call, timeout)][1]  # type: ignore[func-returns-value]
+            connection._wait = lambda call, timeout: [waiting.set(), wait(call, timeout)][1]  # type: ignore[func-returns-value]
+            led = connection._pump.led  # type: ignore[attr-defined]
             with pytest.raises(Interrupted):
                 connection.rpc("m", "f", [2], None)
             assert connection.rpc("m", "f", [3], WAIT) == [3]
@@ -214,4 +217,65 @@ def test_a_caller_that_reads_for_others_hands_over_when_it_leaves() -> None:
         assert sorted(answers) == [[0], [1], [2]]
         with pytest.raises(CallTimeout):  # read for itself at first, then the reader's guest for the last second
             connection.rpc("m", "f", timeout=1.1)
+        connection.close()
+
+
+def test_a_caller_alone_needs_neither_queue_nor_pump() -> None:
+    """What comes with the answer, or cuts it in two, changes nothing; nor does the absence of a compiled way."""
+
+    def serve(link: FakeLink) -> None:
+        while (call := link.call()) is not None:
+            kind = call[4][0]
+            if kind == 1:
+                link.tick()
+            if kind == 2:
+                link.send((2, Atom(""), Envelope("x@x", 1).pid), 2)
+            link.reply(call[0], call[1], b"x" * 100_000 if kind == 3 else call[4])
+            if kind == 4:
+                link.tick()
+
+    got: list[Any] = []
+    queued: list[int] = []
+    with FakePeer(serve) as peer:
+        connection = dial(peer)
+        connection._on_message = lambda _control, message: got.append(message)
+        assert connection.rpc("m", "f", [0], WAIT) == [0]
+        write = connection._write
+        connection._write = lambda: [queued.append(1), write()][1]  # type: ignore[func-returns-value]
+        for kind in (0, 1, 2, 4, 0):
+            assert connection.rpc("m", "f", [kind], WAIT) == [kind]
+        assert connection.rpc("m", "f", [3], WAIT) == b"x" * 100_000
+
+        def short() -> bool:
+            queued.clear()
+            assert connection.rpc("m", "f", [0], WAIT) == [0]
+            return not queued
+
+        if core.COMPILED:  # not at once: the reader may be in the way
+            until(short)
+        assert got == [2]
+        assert not connection.calls
+        connection.close()
+        with pytest.raises(NotSent):
+            connection.rpc("m", "f", [0])
+
+
+def test_what_comes_unasked_gives_a_caller_no_more_time() -> None:
+    def serve(link: FakeLink) -> None:
+        call = link.call()
+        assert call is not None
+        link.reply(call[0], call[1], 0)
+        link.call()
+        for _ in range(int(WAIT * 100)):
+            link.tick()
+            if over.wait(0.01):
+                break
+
+    over = threading.Event()
+    with FakePeer(serve) as peer:
+        connection = dial(peer)
+        assert connection.rpc("m", "f") == 0
+        with pytest.raises(CallTimeout):
+            connection.rpc("m", "f", timeout=1.1)
+        over.set()
         connection.close()
