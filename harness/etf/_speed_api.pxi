@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from harness.etf.terms import Atom, ImproperList, Pid, Reference
+from harness.etf.terms import Atom, Pid, Reference, list_of
 
 cdef extern from "Python.h":
     ctypedef struct PyObject:
@@ -28,6 +28,7 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject *)
     PyObject *PyErr_Occurred()
     int PyErr_ExceptionMatches(PyObject *)
+    void PyErr_SetObject(PyObject *, PyObject *)
     void PyErr_Clear()
 
     PyObject *PyObject_Call(PyObject *, PyObject *, PyObject *)
@@ -63,7 +64,12 @@ cdef extern from "Python.h":
     PyObject *PyList_GET_ITEM(PyObject *, Py_ssize_t)
     void PyList_SET_ITEM(PyObject *, Py_ssize_t, PyObject *)
     int PyList_Append(PyObject *, PyObject *)
+    PyObject *PyList_AsTuple(PyObject *)
     PyObject *PyDict_New()
+    PyObject *PyDict_Copy(PyObject *)
+    PyObject *PySet_New(PyObject *)
+    int PySet_Add(PyObject *, PyObject *)
+    Py_ssize_t PySet_Size(PyObject *)
     Py_ssize_t PyDict_Size(PyObject *)
     PyObject *PyDict_SetDefault(PyObject *, PyObject *, PyObject *)
     int PyDict_Next(PyObject *, Py_ssize_t *, PyObject **, PyObject **)
@@ -75,8 +81,8 @@ cdef extern from *:
     """
     int harness_raise() except -1
 
-# C recurses this deep and no deeper: some 100 kB of stack.
-cdef int MAX_DEPTH = 512
+# C recurses this deep and no deeper, here and in the hashes of keys: some 150 kB of stack.
+cdef int MAX_DEPTH = 256
 
 cdef enum Tag:
     NEW_FLOAT = 70

@@ -54,7 +54,7 @@ def decode(data, Py_ssize_t pos=0, options=DEFAULT, cache=None):
         r.cache = <PyObject *>cache
         r.tracked = False
         r.max_depth = min(options.max_depth, MAX_DEPTH)
-        r.max_integer = options.max_integer
+        r.max_integer = options.max_integer  # no limit is above that of Py_ssize_t
         r.containers = options.max_containers
         if r.size - pos <= options.max_size:
             made = read(&r, 0, 0)

@@ -3,9 +3,8 @@
 from libc.math cimport isfinite
 
 from harness.etf.encode import encode as pure_encode
+from harness.etf.encode import encode_within, endless, twice
 from harness.etf.options import WIRE, EncodeOptions
-
-cdef object pure_encoder = pure_encode
 
 cdef enum:
     SCRATCH = 2048
@@ -20,7 +19,8 @@ cdef struct Writer:
 
 
 def encode(term, options=WIRE):
-    """`term` without version byte: what goes inside another term. Raises EncodeError."""
+    """`term` without version byte: what goes inside another term. Raises EncodeError, and what ``__etf__`` methods raise.
+    """
     cdef Writer w
     cdef unsigned char scratch[SCRATCH]
     w.start = w.at = scratch
@@ -35,11 +35,10 @@ def encode(term, options=WIRE):
     if write(&w, <PyObject *>term, 0):
         return written(&w)
     Py_XDECREF(w.grown)
-    if PyErr_Occurred() != NULL:
-        if not PyErr_ExceptionMatches(PyExc_Exception):  # an interrupt, a greenlet's end
-            harness_raise()
+    if PyErr_ExceptionMatches(PyExc_RecursionError):
         PyErr_Clear()
-    return pure_encode(term, options)
+        raise endless()
+    harness_raise()
 
 
 cdef object written(Writer *w):
@@ -102,35 +101,38 @@ cdef inline void head_u16(Writer *w, unsigned char tag, uint32_t value) noexcept
 
 
 cdef bint write(Writer *w, PyObject *value, int depth) noexcept:
-    """`value` at ``w.at``; false: given up, or an exception is set. The caller owns a reference to `value`."""
+    """`value` at ``w.at``; false: an exception is set. The caller owns a reference to `value`."""
     cdef PyTypeObject *kind = Py_TYPE(value)
-    if kind == &PyLong_Type:
-        return write_integer(w, value)
+    cdef Py_ssize_t before = w.at - w.start
+    cdef bint done = False
+    if kind == &PyTuple_Type or kind == &PyList_Type or kind == &PyDict_Type:
+        if depth < MAX_DEPTH:
+            if kind == &PyTuple_Type:
+                return write_tuple(w, value, depth)
+            elif kind == &PyList_Type:
+                return write_list(w, value, depth)
+            return write_dict(w, value, depth)
+    elif kind == &PyLong_Type:
+        done = write_integer(w, value)
     elif kind == atom_type:
-        return write_atom(w, value)
+        done = write_atom(w, value)
     elif kind == &PyBytes_Type:
-        return write_binary(w, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        done = write_binary(w, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
     elif kind == &PyFloat_Type:
-        return write_float(w, PyFloat_AS_DOUBLE(value))
-    elif kind == &PyTuple_Type:
-        return write_tuple(w, value, depth)
-    elif kind == &PyList_Type:
-        return write_list(w, value, depth)
-    elif kind == &PyDict_Type:
-        return write_dict(w, value, depth)
+        done = write_float(w, PyFloat_AS_DOUBLE(value))
     elif kind == &PyUnicode_Type:
-        return write_text(w, value)
+        done = write_text(w, value)
     elif value == Py_True:
-        return write_raw(w, b"w\4true", 6)
+        done = write_raw(w, b"w\4true", 6)
     elif value == Py_False:
-        return write_raw(w, b"w\5false", 7)
+        done = write_raw(w, b"w\5false", 7)
     elif value == Py_None:
-        return write_raw(w, b"w\tundefined", 11)
+        done = write_raw(w, b"w\tundefined", 11)
     elif kind == pid_type:
-        return write_pid(w, value)
+        done = write_pid(w, value)
     elif kind == reference_type:
-        return write_reference(w, value)
-    return write_rare(w, value)
+        done = write_reference(w, value)
+    return done or write_rare(w, value, before, depth)
 
 
 cdef bint write_raw(Writer *w, const char *raw, Py_ssize_t size) noexcept:
@@ -141,13 +143,21 @@ cdef bint write_raw(Writer *w, const char *raw, Py_ssize_t size) noexcept:
     return True
 
 
-cdef bint write_rare(Writer *w, PyObject *value) noexcept:
-    """What has no writer here, by the pure encoder."""
+cdef bint write_rare(Writer *w, PyObject *value, Py_ssize_t before, int depth) noexcept:
+    """What has no writer here or was too much for it, by the pure encoder; `before`: where its bytes start."""
     cdef bint done
-    cdef PyObject *raw = PyObject_CallFunctionObjArgs(<PyObject *>pure_encoder, value, w.options, NULL)
+    cdef PyObject *raw
+    cdef PyObject *nested
+    PyErr_Clear()
+    w.at = w.start + before
+    nested = PyLong_FromLong(depth)
+    if nested == NULL:
+        return False
+    raw = PyObject_CallFunctionObjArgs(<PyObject *>encode_within, value, w.options, nested, NULL)
+    Py_DECREF(nested)
     if raw == NULL:
         return False
-    done = Py_TYPE(raw) == &PyBytes_Type and write_raw(w, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+    done = write_raw(w, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
     Py_DECREF(raw)
     return done
 
@@ -158,9 +168,7 @@ cdef inline bint write_integer(Writer *w, PyObject *value) noexcept:
     cdef uint64_t magnitude
     cdef int count = 0
     number = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow:
-        return write_rare(w, value)
-    if not room(w, 11):
+    if overflow or not room(w, 11):
         return False
     if 0 <= number <= 255:
         w.at[0] = SMALL_INTEGER
@@ -214,9 +222,7 @@ cdef bint write_text(Writer *w, PyObject *value) noexcept:
 cdef bint write_characters(Writer *w, PyObject *value) noexcept:
     """A str as a list: here while it is in Latin-1."""
     cdef Py_ssize_t size = PyUnicode_GET_LENGTH(value)
-    if not 0 < size < 65536 or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
-        return write_rare(w, value)
-    if not room(w, 3 + size):
+    if not 0 < size < 65536 or PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND or not room(w, 3 + size):
         return False
     head_u16(w, STRING, <uint32_t>size)
     memcpy(w.at, PyUnicode_1BYTE_DATA(value), size)

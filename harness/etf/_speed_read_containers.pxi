@@ -64,16 +64,38 @@ cdef PyObject *read_list(Reader *r, Py_ssize_t count, int depth, Py_ssize_t owed
             return NULL
         PyList_SET_ITEM(made, index, item)
     r.tracked = True
+    while r.size - r.pos >= 5 and r.data[r.pos] == LIST:  # a tail: the same list goes on
+        count = u32(r.data + r.pos + 1)
+        r.pos += 5
+        if not enter(r, depth, count + 1 + owed) or not append_items(r, made, count, depth, owed):
+            Py_DECREF(made)
+            return NULL
     if r.pos < r.size and r.data[r.pos] == NIL and r.containers > 0:
         r.pos += 1
         r.containers -= 1
         return made
     item = read(r, depth + 1, owed)
-    if item == NULL or count == 0:
+    if item == NULL:
         Py_DECREF(made)
-        return item
+        return NULL
     r.tracked = True
     return joined(made, item)
+
+
+cdef bint append_items(Reader *r, PyObject *made, Py_ssize_t count, int depth, Py_ssize_t owed) noexcept:
+    cdef PyObject *item
+    cdef Py_ssize_t index
+    cdef bint done
+    for index in range(count):
+        item = read(r, depth + 1, owed + count - index)
+        if item == NULL:
+            return False
+        done = PyList_Append(made, item) == 0
+        Py_DECREF(item)
+        if not done:
+            return False
+    r.tracked = True
+    return True
 
 
 cdef PyObject *joined(PyObject *items, PyObject *tail) noexcept:
@@ -84,16 +106,7 @@ cdef PyObject *joined(PyObject *items, PyObject *tail) noexcept:
     return made
 
 
-def _join(list items not None, tail):
-    if type(tail) is list:
-        items += tail
-        return items
-    if type(tail) is ImproperList:
-        return ImproperList((*items, *tail.elements), tail.tail)
-    return ImproperList(tuple(items), tail)
-
-
-cdef object join_function = _join
+cdef object join_function = list_of
 
 
 cdef PyObject *read_map(Reader *r, Py_ssize_t count, int depth, Py_ssize_t owed) noexcept:

@@ -1,11 +1,16 @@
 # Writing containers, pids and references. While a container is written its items may call Python code, which may
-# change it.
+# change it: what is written is what it was at the beginning.
+
+
+cdef Py_ssize_t LENGTH_MAX = 0xFFFFFFFF
 
 
 cdef bint write_tuple(Writer *w, PyObject *value, int depth) noexcept:
     cdef Py_ssize_t count = PyTuple_GET_SIZE(value)
     cdef Py_ssize_t index
-    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL or not room(w, 5):
+    if count > LENGTH_MAX:
+        return write_rare(w, value, w.at - w.start, depth)
+    if not room(w, 5):
         return False
     if count < 256:
         w.at[0] = SMALL_TUPLE
@@ -22,12 +27,12 @@ cdef bint write_tuple(Writer *w, PyObject *value, int depth) noexcept:
 cdef bint write_list(Writer *w, PyObject *value, int depth) noexcept:
     cdef Py_ssize_t count = PyList_GET_SIZE(value)
     cdef Py_ssize_t index
-    cdef PyObject *item
-    cdef bint done
-    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL:
-        return False
+    cdef PyObject *items
+    cdef bint done = True
     if count == 0:
         return write_raw(w, "j", 1)
+    if count > LENGTH_MAX:
+        return write_rare(w, value, w.at - w.start, depth)
     if count < 65536 and Py_TYPE(PyList_GET_ITEM(value, 0)) == &PyLong_Type:
         if not room(w, 3 + count):
             return False
@@ -35,17 +40,16 @@ cdef bint write_list(Writer *w, PyObject *value, int depth) noexcept:
             return True
     if not room(w, 5):
         return False
+    items = PyList_AsTuple(value)
+    if items == NULL:
+        return False
     head_u32(w, LIST, <uint32_t>count)
     for index in range(count):
-        if PyList_GET_SIZE(value) != count:
-            return False
-        item = PyList_GET_ITEM(value, index)
-        Py_INCREF(item)
-        done = write(w, item, depth + 1)
-        Py_DECREF(item)
-        if not done:
-            return False
-    return write_raw(w, "j", 1)
+        if not write(w, PyTuple_GET_ITEM(items, index), depth + 1):
+            done = False
+            break
+    Py_DECREF(items)
+    return done and write_raw(w, "j", 1)
 
 
 cdef bint write_string(Writer *w, PyObject *value, Py_ssize_t count) noexcept:
@@ -68,25 +72,84 @@ cdef bint write_string(Writer *w, PyObject *value, Py_ssize_t count) noexcept:
 
 
 cdef bint write_dict(Writer *w, PyObject *value, int depth) noexcept:
-    cdef Py_ssize_t count = PyDict_Size(value)
-    cdef Py_ssize_t written = 0
+    cdef PyObject *pairs = PyDict_Copy(value)
+    cdef PyObject *seen = NULL
+    cdef bint done
+    if pairs == NULL:
+        return False
+    if PyDict_Size(pairs) > LENGTH_MAX:
+        done = write_rare(w, pairs, w.at - w.start, depth)
+        Py_DECREF(pairs)
+        return done
+    if not apart(pairs):
+        seen = PySet_New(NULL)
+        if seen == NULL:
+            Py_DECREF(pairs)
+            return False
+    done = write_pairs(w, pairs, seen, depth)
+    Py_DECREF(pairs)
+    Py_XDECREF(seen)
+    return done
+
+
+cdef bint apart(PyObject *pairs) noexcept:
+    """Whether the types of the keys tell that no two become one term: the rule of `_map` in encode.py."""
     cdef Py_ssize_t place = 0
+    cdef Py_ssize_t texts = 0
+    cdef PyObject *key
+    cdef PyTypeObject *kind
+    while PyDict_Next(pairs, &place, &key, NULL):
+        kind = Py_TYPE(key)
+        if kind == &PyUnicode_Type:
+            texts += 1
+        elif kind != atom_type and kind != &PyBytes_Type and kind != &PyLong_Type and kind != &PyFloat_Type:
+            return False
+    return texts == 0 or texts == PyDict_Size(pairs)
+
+
+cdef bint write_pairs(Writer *w, PyObject *pairs, PyObject *seen, int depth) noexcept:
+    """`seen`: a set for the bytes of the keys, or NULL."""
+    cdef Py_ssize_t count = PyDict_Size(pairs)
+    cdef Py_ssize_t place = 0
+    cdef Py_ssize_t before
     cdef PyObject *key
     cdef PyObject *item
-    cdef bint done
-    if depth >= MAX_DEPTH or count > 0xFFFFFFFFLL or not room(w, 5):
+    if not room(w, 5):
         return False
     head_u32(w, MAP, <uint32_t>count)
-    while PyDict_Next(value, &place, &key, &item):
-        Py_INCREF(key)
-        Py_INCREF(item)
-        done = write(w, key, depth + 1) and write(w, item, depth + 1)
-        Py_DECREF(key)
-        Py_DECREF(item)
-        written += 1
-        if not done or PyDict_Size(value) != count:
+    while PyDict_Next(pairs, &place, &key, &item):
+        before = w.at - w.start
+        if not write(w, key, depth + 1):
             return False
-    return written == count
+        if seen != NULL and not add_bytes(seen, w, before):
+            return False
+        if not write(w, item, depth + 1):
+            return False
+    if seen != NULL and PySet_Size(seen) != count:
+        raise_twice()
+        return False
+    return True
+
+
+cdef bint add_bytes(PyObject *seen, Writer *w, Py_ssize_t before) noexcept:
+    """What has been written since `before`."""
+    cdef PyObject *raw = PyBytes_FromStringAndSize(<const char *>w.start + before, w.at - w.start - before)
+    cdef bint done
+    if raw == NULL:
+        return False
+    done = PySet_Add(seen, raw) == 0
+    Py_DECREF(raw)
+    return done
+
+
+cdef void raise_twice() noexcept:
+    cdef PyObject *error = PyObject_CallFunctionObjArgs(<PyObject *>twice_function, NULL)
+    if error != NULL:
+        PyErr_SetObject(<PyObject *>Py_TYPE(error), error)
+        Py_DECREF(error)
+
+
+cdef object twice_function = twice
 
 
 # --- identifiers -------------------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ import struct
 from collections.abc import Callable
 
 from harness.errors import DecodeError
-from harness.etf.encode import encode
 from harness.etf.leaves import LEAVES, UNSUPPORTED, UTF8_ATOMS, Cache, atom_name, read_atom
 from harness.etf.looks import BYTE_STRINGS, reshaped
 from harness.etf.options import DEFAULT, DecodeOptions
-from harness.etf.terms import Fun, ImproperList, PairMap, Pid, Term, map_of
+from harness.etf.terms import Fun, PairMap, Pid, Term, distinct, list_of, map_of
 
 _u16 = struct.Struct(">H").unpack_from
 _u32 = struct.Struct(">I").unpack_from
@@ -89,11 +88,14 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: C
                     count, head, nested = _CONTAINERS[tag](data, pos)
                     if count > size - head:
                         raise DecodeError(f"{count} elements claimed, {max(size - head, 0)} bytes left", pos, tag)
-                    if len(stack) >= max_depth:
-                        raise DecodeError(f"nested deeper than {max_depth}", pos, tag)
                     room -= 1
                     if room < 0:
                         raise _crowded(options, pos, tag)
+                    if tag == 108 and not todo and build is _build_list:  # a tail: the same list goes on
+                        pos, todo = head, count
+                        continue
+                    if len(stack) >= max_depth:
+                        raise DecodeError(f"nested deeper than {max_depth}", pos, tag)
                     pos = head
                     stack.append((items, todo, build))
                     items, todo, build = [], count, nested
@@ -142,14 +144,7 @@ def _list(data: bytes, pos: int) -> tuple[int, int, _Build]:
 
 def _build_list(items: list[Term]) -> Term:
     tail = items.pop()
-    if not items:
-        return tail
-    if type(tail) is list:
-        items += tail
-        return items
-    if type(tail) is ImproperList:
-        return ImproperList((*items, *tail.elements), tail.tail)
-    return ImproperList(tuple(items), tail)
+    return list_of(items, tail)
 
 
 def _map(data: bytes, pos: int) -> tuple[int, int, _Build]:
@@ -159,17 +154,9 @@ def _map(data: bytes, pos: int) -> tuple[int, int, _Build]:
 def build_map(keys: list[Term], values: list[Term], pos: int) -> dict[Term, Term] | PairMap:
     """The map whose tag is at `pos`. Raises DecodeError where two of the keys are one to Erlang."""
     built = map_of(keys, values)
-    if type(built) is PairMap and _hashable(keys) and len(set(map(encode, keys))) < len(keys):
+    if type(built) is PairMap and not distinct(keys):
         raise DecodeError("a key comes twice in a map", pos, 116)
     return built
-
-
-def _hashable(keys: list[Term]) -> bool:
-    """Lists and maps as keys would be encoded again at each level of nesting: there the check costs too much."""
-    try:
-        return hash(tuple(keys)) is not None
-    except (TypeError, RecursionError):
-        return False
 
 
 def _new_fun(data: bytes, pos: int) -> tuple[int, int, _Build]:

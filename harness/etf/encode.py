@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 
 from harness.errors import EncodeError, shown
-from harness.etf.options import WIRE, EncodeOptions, Hook
-from harness.etf.terms import Atom, BitString, Export, Fun, ImproperList, PairMap, Pid, Port, Reference, Term
+from harness.etf.options import WIRE, EncodeOptions
+from harness.etf.terms import Atom, Fun, ImproperList, PairMap, Pid, Port, Reference, Term, distinct
 from harness.etf.writers import FIELD_ERRORS, WRITERS, encode_atom, integer, text_binary, text_list, text_utf8
 
 __all__ = ["encode", "encode_atom"]
@@ -24,17 +23,26 @@ def encode(term: Term, options: EncodeOptions = WIRE) -> bytes:
     """`term` without version byte: what goes inside another term. A str becomes a binary unless `options` say otherwise
     (they do in term_to_binary); True/False/None the atoms true/false/undefined.
 
-    Raises EncodeError for what Erlang has no counterpart of.
+    Raises EncodeError for what Erlang has no counterpart of, and what hooks and ``__etf__`` methods raise.
     """
-    leaves, containers, other = _LEAVES[options.string], _CONTAINERS, _other
-    if not options.plain:
-        hooks = options.hooks()
-        other = partial(_hooked, hooks, options)
-        leaves = {kind: leaf for kind, leaf in leaves.items() if kind.__name__ not in hooks}
-        containers = {kind: opener for kind, opener in containers.items() if kind.__name__ not in hooks}
-        if hooks and list in containers:
-            containers[list] = _list
-    out: list[bytes] = []
+    return encode_within(term, options, 0)
+
+
+def encode_within(term: Term, options: EncodeOptions, depth: int) -> bytes:
+    """`term` as part of another one, with `depth` containers around it."""
+    try:
+        return _encode(term, options, depth)
+    except RecursionError:
+        raise endless() from None
+
+
+def endless() -> EncodeError:
+    return EncodeError("encode", "too many calls within each other", "does a hook or __etf__ encode its own value?")
+
+
+def _encode(term: Term, options: EncodeOptions, depth: int) -> bytes:
+    job = _Job(options)
+    leaves, openers, out = job.direct, job.openers, job.out
     write = out.append
     stack: list[Iterator[Term]] = []
     level: Iterator[Term] = iter((term,))
@@ -45,10 +53,10 @@ def encode(term: Term, options: EncodeOptions = WIRE) -> bytes:
             if leaf is not None:
                 write(leaf(value))
                 continue
-            head, children = (containers.get(kind) or other)(value, out, leaves)
+            head, children = (openers.get(kind) or job.other)(value, job)
             write(head)
             if children is not None:
-                if len(stack) >= _MAX_DEPTH:
+                if len(stack) + depth >= _MAX_DEPTH:
                     raise EncodeError("encode", f"nested deeper than {_MAX_DEPTH}", "does the term contain itself?")
                 stack.append(level)
                 level = children
@@ -59,12 +67,36 @@ def encode(term: Term, options: EncodeOptions = WIRE) -> bytes:
             level = stack.pop()
 
 
-# --- containers: their head, and the children that follow it (None: the head was all) -------------------------------
-
 _Leaf = Callable[[Term], bytes]
-_Leaves = Mapping[type, _Leaf]
 _Opened = tuple[bytes, Iterator[Term] | None]
-_Open = Callable[[Term, list[bytes], _Leaves], _Opened]
+
+
+class _Job:
+    """One call of `encode`: its output, and what writes which type. ``leaves`` and ``containers`` are all there are,
+    ``direct`` and ``openers`` those of types without a hook; ``other`` is for the rest.
+    """
+
+    def __init__(self, options: EncodeOptions) -> None:
+        self.out: list[bytes] = []
+        self.options = options
+        self.leaves = self.direct = _LEAVES[options.string]
+        self.containers: Mapping[type, _Opener] = _CONTAINERS
+        self.openers = self.containers
+        self.other: _Opener = _other
+        if not options.plain:
+            self.hooks = options.hooks()
+            self.other = _hooked
+            if self.hooks:
+                self.containers = _HOOKED_CONTAINERS
+            self.direct = {kind: leaf for kind, leaf in self.leaves.items() if kind.__name__ not in self.hooks}
+            self.openers = {kind: opener for kind, opener in self.containers.items() if kind.__name__ not in self.hooks}
+
+
+_Opener = Callable[[Term, _Job], _Opened]
+
+
+# --- containers: their head, and the children that follow it (None: the head was all). What a hook or an __etf__ does
+# to a list or dict while that is written changes nothing: the children are those of the beginning.
 
 
 class _End:
@@ -74,12 +106,12 @@ class _End:
 _END = (_End(),)
 
 
-def _tuple(value: tuple[Term, ...], _out: list[bytes], _leaves: _Leaves) -> _Opened:
+def _tuple(value: tuple[Term, ...], _job: _Job) -> _Opened:
     count = len(value)
     return (bytes((104, count)) if count < 256 else _u32(105, count)), iter(value)
 
 
-def _bytes_or_list(value: list[Term], out: list[bytes], leaves: _Leaves) -> _Opened:
+def _bytes_or_list(value: list[Term], job: _Job) -> _Opened:
     count = len(value)
     if count and count < 65536:
         first = value[0]
@@ -88,35 +120,73 @@ def _bytes_or_list(value: list[Term], out: list[bytes], leaves: _Leaves) -> _Ope
                 return _u16(107, count) + bytes(value), None
             except ValueError:
                 pass  # not all are bytes: an ordinary list
-    return _list(value, out, leaves)
+    return _list(value, job)
 
 
-def _list(value: list[Term], _out: list[bytes], _leaves: _Leaves) -> _Opened:
-    return (_u32(108, len(value)), chain(value, _END)) if value else (b"j", None)
+def _list(value: list[Term], _job: _Job) -> _Opened:
+    return (_u32(108, len(value)), chain(tuple(value), _END)) if value else (b"j", None)
 
 
-def _improper(value: ImproperList, _out: list[bytes], _leaves: _Leaves) -> _Opened:
+def _improper(value: ImproperList, _job: _Job) -> _Opened:
     if not value.elements:
         raise EncodeError("encode", "an improper list without elements")
     return _u32(108, len(value.elements)), chain(value.elements, (value.tail,))
 
 
-def _map(value: dict[Term, Term] | PairMap, _out: list[bytes], _leaves: _Leaves) -> _Opened:
-    return _u32(116, len(value)), chain.from_iterable(value.items())
+# Keys of these types are different terms where Python finds them different; of the second ones, among themselves. Not
+# so True and Atom("true"), a str and the binary it becomes, and what may have them inside.
+_APART = frozenset((int, float, bytes, Atom))
+_ALIKE = ({str}, {bool}, {Pid}, {Port}, {Reference})
 
 
-def _fun(value: Fun, out: list[bytes], _leaves: _Leaves) -> _Opened:
+def _map(value: dict[Term, Term], job: _Job) -> _Opened:
+    kinds = set(map(type, value))
+    if kinds <= _APART or kinds in _ALIKE:
+        return _u32(116, dict.__len__(value)), chain.from_iterable(tuple(dict.items(value)))
+    return _checked_map(value, job)
+
+
+def _checked_map(value: dict[Term, Term], job: _Job) -> _Opened:
+    pairs = tuple(dict.items(value))
+    return _u32(116, len(pairs)), _distinct(pairs, job.out)
+
+
+def _pair_map(value: PairMap, job: _Job) -> _Opened:
+    if not distinct([key for key, _ in value.pairs]):
+        raise twice()
+    return _u32(116, len(value.pairs)), _distinct(value.pairs, job.out)
+
+
+def twice() -> EncodeError:
+    return EncodeError("encode", "a key comes twice in a map")
+
+
+def _distinct(pairs: tuple[tuple[Term, Term], ...], out: list[bytes]) -> Iterator[Term]:
+    """Keys and values by turns, while the bytes of the keys are compared."""
+    seen = set()
+    for key, value in pairs:
+        at = len(out)
+        yield key
+        seen.add(b"".join(out[at:]))
+        yield value
+    if len(seen) < len(pairs):
+        raise twice()
+
+
+def _fun(value: Fun, job: _Job) -> _Opened:
     try:
         if len(value.uniq) != 16:
             raise ValueError("uniq has 16 bytes")
+        free = tuple(value.free)
         names = encode_atom(value.module) + integer(value.old_index) + integer(value.old_uniq) + WRITERS[Pid](value.pid)
-        head = struct.pack(">B16sII", value.arity, value.uniq, value.index, len(value.free))
+        head = struct.pack(">B16sII", value.arity, value.uniq, value.index, len(free))
     except FIELD_ERRORS as error:
         raise EncodeError("encode", f"field of {shown(value)} out of range ({error})") from None
+    out = job.out
     at = len(out)
 
     def children() -> Iterator[Term]:
-        yield from value.free
+        yield from free
         size = 4 + len(head) + len(names) + sum(map(len, out[at + 1 :]))  # known now only
         out[at] = b"p" + struct.pack(">I", size) + head + names
 
@@ -131,57 +201,72 @@ _LEAVES: dict[str, dict[type, _Leaf]] = {
     name: {**WRITERS, str: text, _End: _end}
     for name, text in (("binary", text_binary), ("list", text_list), ("utf8", text_utf8))
 }
-_CONTAINERS: dict[type, _Open] = {
+_CONTAINERS: dict[type, _Opener] = {
     tuple: _tuple,
     list: _bytes_or_list,
     dict: _map,
     ImproperList: _improper,
-    PairMap: _map,
+    PairMap: _pair_map,
     Fun: _fun,
 }
+# Hooks may want to see the bytes in a list, and may make one term of two keys.
+_HOOKED_CONTAINERS: dict[type, _Opener] = {**_CONTAINERS, list: _list, dict: _checked_map}
 
 # --- values of no type of ours ----------------------------------------------------------------------------------------
 
-# For subclasses (named tuples, enums, ordered dicts): as their base. bool comes before int, Atom before str.
-_BASES = (Atom, bool, int, float, str, bytes, tuple, list, dict, Pid, Port, Reference, Export, BitString, *_CONTAINERS)
+# A subclass (named tuple, enum, ordered dict) as its base: what the base has, whatever the subclass makes of it.
+_WHOLE = slice(None)
+_BASE_VALUE: dict[type, Callable[[Term], Term]] = {
+    Atom: str.__str__,
+    str: str.__str__,
+    int: int.__index__,
+    float: float.__float__,
+    bytes: lambda value: bytes.__getitem__(value, _WHOLE),
+    bytearray: lambda value: bytes(memoryview(value)),
+    tuple: lambda value: tuple.__getitem__(value, _WHOLE),
+    list: list.copy,
+    dict: lambda value: dict(dict.items(value)),
+}
 
 
-def _other(value: Term, out: list[bytes], leaves: _Leaves) -> _Opened:
+def _base(value: Term) -> type | None:
+    return next((kind for kind in type(value).__mro__ if kind in WRITERS or kind is str or kind in _CONTAINERS), None)
+
+
+def _other(value: Term, job: _Job) -> _Opened:
     """A subclass as its base, an object as what its ``__etf__`` method returns."""
-    for base in _BASES:
-        if isinstance(value, base):
-            return _open(base, value, out, leaves)
-    own = getattr(value, "__etf__", None)
-    if own is None or isinstance(value, type):
+    base = _base(value)
+    if base is not None:
+        plain = _BASE_VALUE.get(base)
+        return _open(base, plain(value) if plain else value, job)
+    own = None if isinstance(value, type) else getattr(value, "__etf__", None)
+    if not callable(own):
         raise EncodeError("encode", f"no Erlang term for a {type(value).__name__}")
     return b"", iter((own(),))
 
 
-def _open(kind: type, value: Term, out: list[bytes], leaves: _Leaves) -> _Opened:
-    leaf = leaves.get(kind)
-    return (leaf(value), None) if leaf else _CONTAINERS[kind](value, out, leaves)
+def _open(kind: type, value: Term, job: _Job) -> _Opened:
+    leaf = job.leaves.get(kind)
+    return (leaf(value), None) if leaf else job.containers[kind](value, job)
 
 
-def _hooked(
-    hooks: Mapping[str, Hook], options: EncodeOptions, value: Term, out: list[bytes], _leaves: _Leaves
-) -> _Opened:
+def _hooked(value: Term, job: _Job) -> _Opened:
     """What has a hook of its own, once: what the hook returns is not given to it again. The rest as `_other`, with what
-    `options` say of the unknown.
+    the options say of the unknown.
     """
-    leaves = _LEAVES[options.string]
-    hook = hooks.get(type(value).__name__)
+    hook = job.hooks.get(type(value).__name__)
     if hook is not None:
         value = hook(value)
-        if type(value) in leaves or type(value) in _CONTAINERS:
-            return _list(value, out, leaves) if type(value) is list else _open(type(value), value, out, leaves)
-    if isinstance(value, _BASES):
-        return _other(value, out, leaves)
-    catch_all = hooks.get("catch_all")
+        if type(value) in job.leaves or type(value) in job.containers:
+            return _open(type(value), value, job)
+    if _base(value) is not None:
+        return _other(value, job)
+    catch_all = job.hooks.get("catch_all")
     if catch_all is not None:
         return b"", iter((catch_all(value),))
-    if options.objects and not hasattr(value, "__etf__") and hasattr(value, "__dict__"):
+    if job.options.objects and not hasattr(value, "__etf__") and hasattr(value, "__dict__"):
         return b"", iter((_fields(value),))
-    return _other(value, out, leaves)
+    return _other(value, job)
 
 
 def _fields(value: object) -> Term:

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from harness.etf.options import DecodeOptions, Hook
-from harness.etf.terms import Atom, Fun, ImproperList, PairMap, StrictAtom, Term, map_of
+from harness.etf.terms import Atom, Fun, ImproperList, PairMap, StrictAtom, Term, list_of, map_of
 
 
 def _latin1(raw: bytes) -> str:
@@ -66,7 +66,7 @@ def _map(flat: list[Term]) -> Term:
 
 
 def _improper(flat: list[Term]) -> Term:
-    return ImproperList(tuple(flat[:-1]), flat[-1])
+    return list_of(flat[:-1], flat[-1])
 
 
 def _fun(value: Fun, free: list[Term]) -> Term:

@@ -23,6 +23,8 @@ _atoms: dict[str, bytes] = {}
 
 def encode_atom(name: str) -> bytes:
     """The atom `name`, without version byte."""
+    if type(name) is not Atom and type(name) is not str:
+        name = str.__str__(name)
     known = _atoms.get(name)
     if known is not None:
         return known
@@ -34,7 +36,7 @@ def encode_atom(name: str) -> bytes:
         raise EncodeError("encode", "an atom has at most 255 characters", f"got {len(name)}")
     made = bytes((119, len(raw))) + raw if len(raw) < 256 else _u16(118, len(raw)) + raw
     if len(_atoms) < _ATOMS_MAX:
-        _atoms["".join(name)] = made  # a plain str: a subclass may hash and print otherwise
+        _atoms["".join(name)] = made  # a plain str: it is what the errors show
     return made
 
 
@@ -59,7 +61,10 @@ def _float(value: float) -> bytes:
 
 
 def _binary(value: bytes | bytearray | memoryview) -> bytes:
-    raw = bytes(value)
+    try:
+        raw = bytes(value)
+    except ValueError as error:  # released
+        raise EncodeError("encode", f"no bytes of a memoryview: {error}") from None
     return _u32(109, len(raw)) + raw
 
 
