@@ -6,6 +6,7 @@ pyrlang-term does, whose option names and meanings these are (docs/etf.md has th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 ATOM_FORMS: Final = ("Atom", "StrictAtom", "str", "bytes")
 BYTE_STRINGS: Final = ("int_list", "str", "bytes")
 STRINGS: Final = ("list", "binary", "utf8")
-MAX_DEPTH: Final = 100_000  # hash() of nested tuples is recursion in C
+MAX_DEPTH: Final = 10_000  # hash() and the like of nested tuples are recursion in C, some 100 bytes of stack each
 
 Hook = Callable[[Any], Any]
 
@@ -27,7 +28,7 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 class DecodeOptions:
     """Limits for input from elsewhere, and the looks of some terms. Raises ValueError for what cannot be meant.
 
-    ``max_depth``: nesting, at most 100,000. ``max_size``, ``max_inflated``: bytes of the encoded, of the decompressed
+    ``max_depth``: nesting, at most 10,000. ``max_size``, ``max_inflated``: bytes of the encoded, of the decompressed
     term. ``max_integer``: bytes of one integer. ``max_containers``: lists (empty ones too), tuples, maps and funs in
     one term; what they cost Python is about 64 bytes each.
 
@@ -50,15 +51,24 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         _choice("atom", self.atom, ATOM_FORMS)
         _choice("byte_string", self.byte_string, BYTE_STRINGS)
+        for limit in ("max_depth", "max_size", "max_inflated", "max_integer", "max_containers"):
+            value = getattr(self, limit)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"option {limit} is {value!r}, expected an integer, 0 or more")
+            object.__setattr__(self, limit, min(value, sys.maxsize))
         if self.max_depth > MAX_DEPTH:
-            raise ValueError(f"max_depth is {self.max_depth}, at most {MAX_DEPTH}")
+            raise ValueError(f"option max_depth is {self.max_depth}, at most {MAX_DEPTH}")
+        if self.atom_call is not None and not callable(self.atom_call):
+            raise ValueError(f"option atom_call is {self.atom_call!r}, expected a function")
+        if not isinstance(self.decode_hook, Mapping | None):
+            raise ValueError("option decode_hook: expected a dict of functions by type name")
         looks = (self.byte_string, self.atom, self.atom_call, self.decode_hook or None)
         object.__setattr__(self, "plain", looks == ("int_list", "Atom", None, None))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """``compressed``: zlib level 1-9, True for 6, 0 for none; as in Erlang, used only where it makes the term smaller.
+    """``compressed``: zlib level 1-9, True for 6, 0 for none; as in Erlang, used only where the result is no longer.
 
     ``string``: str as a list of code points (an Erlang string), as a UTF-8 binary, or (``utf8``, pyrlang-term's way) as
     a list of UTF-8 bytes where every character is in Latin-1, else of code points.
@@ -76,10 +86,12 @@ class EncodeOptions:
 
     def __post_init__(self) -> None:
         _choice("string", self.string, STRINGS)
-        if self.compressed is True:
-            object.__setattr__(self, "compressed", 6)  # zlib's own default, and a node's
-        if not 0 <= self.compressed <= 9:
-            raise ValueError(f"option compressed is {self.compressed}, expected 0 to 9")
+        if type(self.compressed) is bool:
+            object.__setattr__(self, "compressed", 6 * self.compressed)  # zlib's own default, and a node's
+        if type(self.compressed) is not int or not 0 <= self.compressed <= 9:
+            raise ValueError(f"option compressed is {self.compressed!r}, expected 0 to 9")
+        if not (callable(self.encode_hook) or isinstance(self.encode_hook, Mapping | None)):
+            raise ValueError("option encode_hook: expected a dict of functions by type name, or a function")
         object.__setattr__(self, "plain", not self.encode_hook and not self.objects)
 
     def hooks(self) -> Mapping[str, Hook]:
@@ -100,7 +112,9 @@ def given(options: _Options | Mapping[str, Any] | None, default: _Options) -> _O
     """Options as the dataclass; names missing in a dict are as in `default`."""
     if options is None:
         return default
-    if not isinstance(options, Mapping):
+    if isinstance(options, type(default)):
         return options
+    if not isinstance(options, Mapping):
+        raise ValueError(f"options are {options!r}, expected a dict or {type(default).__name__}")
     known = {known.name: getattr(default, known.name) for known in fields(default) if known.init}
     return type(default)(**{name: options.get(name, value) for name, value in known.items()})

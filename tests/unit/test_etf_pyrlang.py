@@ -264,13 +264,22 @@ def test_errors_are_one_class(data: bytes) -> None:
 
 
 def test_options_that_cannot_be_meant() -> None:
-    for options in ({"atom": "Str"}, {"byte_string": "list"}, {"max_depth": 1 << 30}):
+    wrong: list[dict[str, Any]] = [
+        {"atom": "Str"}, {"byte_string": "list"}, {"max_depth": 1 << 30}, {"max_depth": -1}, {"max_size": "1"},
+        {"max_integer": 1.5}, {"max_containers": None}, {"decode_hook": repr}, {"atom_call": "str"},
+    ]  # fmt: skip
+    for options in wrong:
         with pytest.raises(ValueError, match="|".join(options)):
             binary_to_term(OK, options)
-    for write in ({"string": "text"}, {"compressed": 10}):
+    writes: list[dict[str, Any]] = [{"string": "text"}, {"compressed": 10}, {"compressed": "x"}, {"encode_hook": 7}]
+    for write in writes:
         with pytest.raises(ValueError, match="|".join(write)):
             term_to_binary(1, write)
     assert binary_to_term(OK, {"not": "known"}) == ("ok", b"")
+    huge = dict.fromkeys(("max_size", "max_inflated", "max_integer", "max_containers"), 1 << 70)
+    assert binary_to_term(b"\x83l\0\0\0\1o\0\0\0\1\0\7j", huge) == ([7], b"")  # as good as none
+    with pytest.raises(ValueError, match="options are 7"):
+        binary_to_term(OK, 7)  # type: ignore[arg-type]
 
 
 def test_the_other_names_of_the_codec() -> None:
