@@ -26,7 +26,7 @@ def term_to_binary(term: Term, options: EncodeOptions | Mapping[str, Any] | None
     plain = encode(term, options)
     if options.compressed:
         packed = zlib.compress(plain, options.compressed)
-        if len(packed) + 5 < len(plain):
+        if len(packed) + 5 <= len(plain):  # where a node still takes it
             return bytes((VERSION, _COMPRESSED)) + len(plain).to_bytes(4, "big") + packed
     return b"\x83" + plain
 

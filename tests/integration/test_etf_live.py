@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from nodes import ErlangNode, StartErlang
+from nodes import ErlangNode, StartErlang, evaluate
 from terms import RandomTerms, exactly
 
 from harness.dist import Connection
@@ -59,3 +59,20 @@ def test_the_node_s_own_bytes_are_written_again(node: ErlangNode, link: Connecti
         assert (exactly(term), rest) == (exactly(sent), b"")
         if node.otp >= 26:  # older nodes write atoms in their older form
             assert term_to_binary(term) == theirs
+
+
+def test_compressed_where_a_node_compresses(link: Connection) -> None:
+    sent = [b"a" * count for count in range(30)]  # of 15 bytes the result is as long as the term
+    for term in sent:
+        theirs = link.rpc("erlang", "term_to_binary", [term, [Atom("compressed")]])
+        assert term_to_binary(term, {"compressed": True}) == theirs
+        assert binary_to_term(theirs) == (term, b"")
+
+
+def test_a_node_s_maps_as_keys_take_no_longer_than_others(node: ErlangNode, link: Connection) -> None:
+    """Keys that Python cannot tell by their hashes, within each other."""
+    source = "F = fun F(0, L) -> L; F(N, L) -> #{1 => F(N - 1, L), 1.0 => 0} end, #{F(100, -1) => 1, F(100, -2) => 2}."
+    assert sorted(value for _, value in evaluate(link.rpc, source).items()) == [1, 2]
+    zeros, same = evaluate(link.rpc, "{#{0.0 => a, -0.0 => b}, 0.0 =:= -0.0}.")
+    assert (len(zeros), same) == ((2, False) if node.otp >= 27 else (1, True))
+    assert same_term(0.0, -0.0) is False
