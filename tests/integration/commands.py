@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from harness.store import RunDir
 
 PATIENCE = 120.0  # seconds; what is waited for comes in a few
 POLL = 0.05
+EXPOSED = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.2"
+"""An address of this host that nobody else uses, for what has to be at a port that everybody knows."""
 
 Event = Callable[[JournalEvent], bool]
 

@@ -18,7 +18,7 @@ from nodes import COOKIE, LABELS, ErlangNode, StartErlang, erlang_nodes, evaluat
 
 from harness.dist import THREADS, Connection, Down, Exit, Node, NodeDown, NodeUp
 from harness.dist.__main__ import main
-from harness.errors import NotSent
+from harness.errors import HandshakeRefused, NotSent
 from harness.etf import Atom, Pid, Reference
 from harness.load.greenlets import GREENLETS
 
@@ -85,7 +85,18 @@ class Ground:
         return node.listen(self.address, epmd_port=self.epmd.port)
 
     def connect(self, node: Node, peer: ErlangNode) -> Connection:
-        return node.connect(peer.name, host=peer.address, epmd_port=self.epmd.port)
+        """As soon as `peer` has given up to dial us, which it does for a while after an earlier test."""
+
+        def connected() -> Connection | None:
+            try:
+                return node.connect(peer.name, host=peer.address, epmd_port=self.epmd.port)
+            except HandshakeRefused as refused:
+                if refused.reason != "nok":
+                    raise
+                return None
+
+        link: Connection = until(connected)
+        return link
 
 
 @pytest.fixture(scope="module")

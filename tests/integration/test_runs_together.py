@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Begin, Command, Ground, Run, kill, phase, tiny, wait_until
+from commands import EXPOSED, Begin, Command, Ground, Run, kill, phase, tiny, wait_until
 
 pytestmark = pytest.mark.docker
-
-EXPOSED = "127.0.0.2"  # an address of this host that nothing uses unless it was told to
 
 
 def operations(run: Run) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Begin, Command, Ground, Run, kill, stage, tiny, wait_until
+from commands import EXPOSED, Begin, Command, Ground, Run, kill, stage, tiny, wait_until
 from terminal import typed
 
 from harness.dist import connect
@@ -18,7 +18,6 @@ from harness.errors import HandshakeRefused
 
 pytestmark = pytest.mark.docker
 
-EXPOSED = "127.0.0.3"  # an address of this host that nothing uses unless it was told to
 SCENARIO = tiny(
     cluster={
         **tiny()["cluster"],
