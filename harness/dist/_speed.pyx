@@ -45,16 +45,17 @@ cdef class Inbox:
     cdef public bytes down_middle
     cdef public Py_ssize_t down_middle_at
     cdef public list others
+    cdef public list answered
     cdef object deframer
     cdef bint partial  # the deframer holds the beginning of a packet
 
     def __init__(self):
         self.reply_prefix = self.spawned_prefix = self.down_middle = b"\0"
         self.others = []
+        self.answered = []
         self.deframer = Deframer()
 
     def receive(self, bytes data not None, dict calls not None):
-        cdef list answered = []
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t length
@@ -64,18 +65,17 @@ cdef class Inbox:
                 length = u32(start + at)
                 if length > size - at - 4:
                     break
-                self.take(start + at + 4, length, calls, answered)
+                self.take(start + at + 4, length, calls)
                 at += 4 + length
             if at == size:
-                return answered
+                return
             if at:
                 data = data[at:]
         for packet in self.deframer.receive(data):
-            self.take(<const unsigned char *>PyBytes_AS_STRING(packet), PyBytes_GET_SIZE(packet), calls, answered)
+            self.take(<const unsigned char *>PyBytes_AS_STRING(packet), PyBytes_GET_SIZE(packet), calls)
         self.partial = self.deframer.pending
-        return answered
 
-    cdef int take(self, const unsigned char *packet, Py_ssize_t size, dict calls, list answered) except -1:
+    cdef int take(self, const unsigned char *packet, Py_ssize_t size, dict calls) except -1:
         cdef Py_ssize_t known = PyBytes_GET_SIZE(self.reply_prefix)
         cdef int kind = 0
         cdef Py_ssize_t at = 0
@@ -110,7 +110,7 @@ cdef class Inbox:
             call.packet = PyBytes_FromStringAndSize(<const char *>packet, size)
             call.offset = at + 7 + kind
             call.done = True
-            answered.append(call)
+            self.answered.append(call)
         return 0
 
     cdef bint alone(self, const unsigned char *data, Py_ssize_t size, uint64_t number, Call call) except -1:

@@ -181,14 +181,15 @@ class Envelope:
             case (31, Reference() as ref, Pid(), int(), Pid()) if self._number(ref) is not None and not carries:
                 self._learn_spawned(packet)
                 return SPAWNED
+        if control[0] in (2, 22) and packet.startswith(b"h\2Z", message_at):  # {reference, what its caller decodes
+            ref, at = decode(packet, message_at + 2, self._options)
+            if (number := self._number(ref)) is not None:
+                self.inbox.reply_prefix = packet[: at - 8]
+                return Reply(number, packet, at)
         message, last = decode(packet, message_at, self._options) if carries else (None, end)
         if last != len(packet):
             raise DecodeError("bytes left after the message", last)
         match control, message:
-            case (2 | 22, *_), (Reference() as ref, _) if (number := self._number(ref)) is not None:
-                at = _after_atom(packet, message_at + 5) + 8  # {2, reference: 3 words, node, creation, first word
-                self.inbox.reply_prefix = packet[:at]
-                return Reply(number, packet, at + 8)
             case (2 | 22, _, self.pid, *_), ("io_request", Pid() as sender, reply_as, request):
                 return IoRequest(sender, reply_as, request)
         return Other(*typed(control, carries, message))

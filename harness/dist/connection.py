@@ -67,6 +67,7 @@ class Connection:
         self.calls: dict[int, Call] = {}
         self.out: deque[bytes] = deque()
         self.inbox = envelope.inbox
+        self.answered = envelope.inbox.answered
         self.writing = runtime.lock()
         self._closing = runtime.lock()
         self._lost: str | None = None
@@ -190,13 +191,17 @@ class Connection:
     def flush(self) -> bool:
         """See `Traffic`."""
         out = self.out
-        while out and self._lost is None:
-            if not self.writing.acquire(False):
-                return True  # whoever writes now looks at the queue again before it leaves
-            try:
-                self._send_batch(out)
-            finally:
-                self.writing.release()
+        try:
+            while out and self._lost is None:
+                if not self.writing.acquire(False):
+                    return True  # whoever writes now looks at the queue again before it leaves
+                try:
+                    self._send_batch(out)
+                finally:
+                    self.writing.release()
+        except BaseException as error:  # a signal's, at any point: nobody could tell who holds the lock now
+            self._fail("interrupted while writing", error)
+            raise
         return self._lost is None
 
     def _send_batch(self, out: deque[bytes]) -> None:
@@ -212,32 +217,30 @@ class Connection:
         if hook is not None:
             try:
                 hook()
-            except Exception as error:  # whatever the owner's hook raises: nothing may be sent
+            except BaseException as error:  # whatever the owner's hook raises: nothing may be sent
                 out.extendleft(reversed(batch))
                 self._fail(f"stopped before sending: {error}", error)
+                if not isinstance(error, Exception):
+                    raise
                 return
         try:
             self._sendall(batch[0] if len(batch) == 1 else b"".join(batch))
         except OSError as error:
             self._fail(f"write failed: {error.strerror or error}", error)
-        except BaseException as error:  # interrupted in the middle of a frame: the stream is of no use any more
-            self._fail("interrupted while writing", error)
-            raise
         self.wrote = True
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def received(self, data: bytes) -> list[Call]:
+    def received(self, data: bytes) -> None:
         """See `Traffic`. Raises DecodeError, and whatever `on_message` raises."""
         self.heard = True
-        answered = self.inbox.receive(data, self.calls)
+        self.inbox.receive(data, self.calls)
         if self.inbox.others:
             others, self.inbox.others = self.inbox.others, []
             for packet in others:
-                self._other(packet, answered)
-        return answered
+                self._other(packet)
 
-    def _other(self, packet: bytes, answered: list[Call]) -> None:
+    def _other(self, packet: bytes) -> None:
         """A packet in which the inbox does not see the answer to a call."""
         if not packet:
             self._later(TICK)
@@ -245,21 +248,21 @@ class Connection:
         event = self._envelope.receive(packet)
         match event:
             case Reply():
-                self._answer(event.number, REPLY, event.packet, event.offset, answered)
+                self._answer(event.number, REPLY, event.packet, event.offset)
             case Down():
-                self._answer(event.number, DOWN, event.packet, event.offset, answered)
+                self._answer(event.number, DOWN, event.packet, event.offset)
             case SpawnFailed():
-                self._answer(event.number, FAILED, event.reason, 0, answered)
+                self._answer(event.number, FAILED, event.reason, 0)
             case IoRequest():
                 self._later(self._envelope.io_reply(event))
             case Other() if event is not SPAWNED and self._on_message is not None:
                 self._on_message(event.control, event.message)
 
-    def _answer(self, number: int, kind: int, packet: Term, offset: int, answered: list[Call]) -> None:
+    def _answer(self, number: int, kind: int, packet: Term, offset: int) -> None:
         call = self.calls.pop(number, None)
         if call is not None:  # None: it came after its caller had given up
             call.kind, call.packet, call.offset, call.done = kind, packet, offset, True
-            answered.append(call)
+            self.answered.append(call)
 
     def ended(self, error: BaseException | None) -> None:
         """See `Traffic`."""
@@ -274,6 +277,8 @@ class Connection:
                 cause = f"reading failed: {type(error).__name__}: {error}"
             case _:
                 cause = "interrupted while reading"
+        while self.answered:  # by what was read before the error
+            self._pump.wake(self.answered.pop())
         self._fail(cause, error)
 
     def _later(self, frame: bytes) -> None:

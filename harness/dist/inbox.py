@@ -51,14 +51,15 @@ class Inbox:
         self.spawned_prefix, self.spawned_pid_at = b"\0", 0
         self.down_middle, self.down_middle_at = b"\0", 0
         self.others: list[bytes] = []
+        self.answered: list[Call] = []
         self._deframe = Deframer().receive
 
-    def receive(self, data: bytes, calls: dict[int, Call]) -> list[Call]:
-        """Takes the calls that `data` answers out of `calls`; appends all other packets to ``others``, ticks as b"".
+    def receive(self, data: bytes, calls: dict[int, Call]) -> None:
+        """Moves the calls that `data` answers from `calls` to ``answered``; appends all other packets to ``others``,
+        ticks as b"".
 
-        Raises DecodeError (see Deframer).
+        Raises DecodeError (see Deframer); what was answered before is in ``answered`` all the same.
         """
-        answered: list[Call] = []
         prefix, middle, middle_at = self.reply_prefix, self.down_middle, self.down_middle_at
         for packet in self._deframe(data):
             if packet.startswith(prefix) and len(packet) > len(prefix) + 8:
@@ -77,8 +78,7 @@ class Inbox:
             if call is not None:  # None: it came after its caller had given up
                 call.kind, call.packet, call.offset = kind, packet, at + 7 + kind
                 call.done = True
-                answered.append(call)
-        return answered
+                self.answered.append(call)
 
 
 def splice(head: bytes, number: int, middle: bytes, again: bytes | None, args: bytes, tail: bytes) -> bytes:

@@ -36,8 +36,13 @@ class Traffic(Protocol):
     @property
     def closed(self) -> bool: ...
 
-    def received(self, data: bytes) -> list[Call]:
-        """Take in what was read; returns the calls that are answered. Never by two at once. Raises anything."""
+    @property
+    def answered(self) -> list[Call]:
+        """Done, and not woken yet; the same object always. Whoever reads wakes them and takes them out."""
+        ...
+
+    def received(self, data: bytes) -> None:
+        """Take in what was read. Never by two at once. Raises anything."""
         ...
 
     def flush(self) -> bool:
@@ -46,15 +51,15 @@ class Traffic(Protocol):
         ...
 
     def ended(self, error: BaseException | None) -> None:
-        """Nothing more will be read: the stream is at its end, or `error`."""
+        """Nothing more will be read: the stream is at its end, or `error`. Wakes who was answered before."""
         ...
 
 
 class Pump(Protocol):
     """Moves one connection's bytes, and lets its callers wait.
 
-    A call is over when its `done` is set; whoever sets it passes the call to `wake`, or returns it from
-    `Traffic.received`.
+    A call is over when its `done` is set; whoever sets it passes the call to `wake`, or leaves it in
+    `Traffic.answered`.
     """
 
     def start(self, rest: bytes) -> None:
@@ -84,7 +89,7 @@ class Pump(Protocol):
         ...
 
     def wake(self, call: Call) -> None:
-        """Never blocks nor switches."""
+        """Never blocks nor switches. Twice is once."""
         ...
 
     def stop(self) -> None:
@@ -107,6 +112,7 @@ class ThreadPump:
         self._traffic = traffic
         self._calls = traffic.calls
         self._received = traffic.received
+        self._answered = traffic.answered
         self._spawn = spawn
         self._name = name
         self.inbox: deque[bytes] = deque()  # read, and not yet taken in
@@ -145,16 +151,25 @@ class ThreadPump:
     # --- callers -------------------------------------------------------------------------------------------------
 
     def wait(self, call: Call, timeout: float | None) -> bool:
-        if (timeout is None or timeout > LOOK) and self.reading.acquire(False):
-            deadline = None if timeout is None else time.monotonic() + timeout
-            self.led += 1
-            try:
-                self.lead(call, deadline)
-            finally:
-                self.reading.release()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        leads = False
+        try:
+            if (timeout is None or timeout > LOOK) and self.reading.acquire(False):
+                leads = True
+                try:
+                    self.led += 1
+                    self.lead(call, deadline)
+                finally:
+                    self.reading.release()
                 if self._calls or self.away:  # others wait: their calls were there before they tried to read
                     self.need()
-            timeout = None if deadline is None or call.done else deadline - time.monotonic()
+        except BaseException as error:
+            if leads:
+                self.need()
+            else:  # a signal's, perhaps with the lock in hand, and then nobody would ever read again
+                self._traffic.ended(error)
+            raise
+        timeout = None if deadline is None or call.done else deadline - time.monotonic()
         if call.done:
             return True
         lock = allocate_lock()
@@ -164,7 +179,10 @@ class ThreadPump:
 
     def wake(self, call: Call) -> None:
         if call.waiter is not None:
-            call.waiter()
+            try:  # noqa: SIM105  contextlib.suppress costs more than the call
+                call.waiter()
+            except RuntimeError:
+                pass  # woken before
 
     def lead(self, call: Call, deadline: float | None) -> None:
         """For who holds `reading`: read until the call is done, or only LOOK seconds are left of its time."""
@@ -217,17 +235,19 @@ class ThreadPump:
             self._traffic.ended(None)
             return False
         self._size = (SMALL,) if len(data) < SMALL else (LARGE,)
+        answered = self._answered
         try:
-            woken = self._received(data)
+            self._received(data)
+            nobody = not answered
+            while answered:
+                self.wake(answered[-1])  # and only then out of the list: a signal may come between
+                answered.pop()
         except BaseException as error:
             self._traffic.ended(error)  # if it was a signal's: half taken in is worse than lost
             if not isinstance(error, Exception):
                 raise
             return False
-        for call in woken:
-            if call.waiter is not None:
-                call.waiter()
-        return not woken
+        return nobody
 
 
 def _release(lock: LockType) -> None:

@@ -156,6 +156,7 @@ class _Pump:
         self._stream = stream
         self._traffic = traffic
         self._received = traffic.received
+        self._answered = traffic.answered
         self._hub = get_hub()
         self._size = SMALL
         self._ready: deque[Call] = deque()  # done, and not woken yet
@@ -203,7 +204,7 @@ class _Pump:
             self._hub.loop.run_callback(self._wake)
 
     def _expire(self, call: Call) -> None:
-        if call.waiter is not None and not call.done:  # else it is about to be woken
+        if call.waiter is not None:
             call.waiter.switch()
 
     def _wake(self) -> None:
@@ -266,9 +267,11 @@ class _Pump:
             self._traffic.ended(None)
             return
         try:
-            self._ready.extend(self._received(data))
+            self._received(data)
         except Exception as error:
             self._traffic.ended(error)
+        self._ready.extend(self._answered)
+        self._answered.clear()
         self._wake()
 
     def _read(self, rest: bytes) -> None:
@@ -276,7 +279,9 @@ class _Pump:
         try:
             data = rest or self._stream.recv(LARGE)
             while data:
-                self._ready.extend(self._received(data))
+                self._received(data)
+                self._ready.extend(self._answered)
+                self._answered.clear()
                 self._wake_soon()
                 data = self._stream.recv(LARGE)
             self._traffic.ended(None)

@@ -12,6 +12,7 @@ from fakes import FakeLink, FakePeer, nobody_listens
 
 from harness.dist import THREADS, Connection, connect
 from harness.dist.calls import Envelope, Event
+from harness.dist.protocol.framing import frame
 from harness.dist.runtime import ThreadRuntime
 from harness.errors import (
     CallTimeout,
@@ -68,6 +69,12 @@ def echo(link: FakeLink) -> None:
     while (call := link.call()) is not None:
         pid, ref, _module, _function, args = call
         link.reply(pid, ref, args)
+
+
+def echo_one(link: FakeLink) -> None:
+    call = link.call()
+    assert call is not None
+    link.reply(call[0], call[1], call[4])
 
 
 def silent(link: FakeLink) -> None:
@@ -293,6 +300,45 @@ def test_a_peer_that_breaks_the_protocol_is_left(garbage: bytes) -> None:
         connection = dial(peer)
         with pytest.raises(ConnectionLost, match="cannot be read"):
             connection.rpc("m", "f", timeout=WAIT)
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\3abc", b"\0\0\0\4p\x83h\1"])
+def test_nobody_waits_for_good_when_garbage_follows_answers(garbage: bytes) -> None:
+    """In one read: two answers, and what ends the connection."""
+
+    def talk(link: FakeLink) -> None:
+        echo_one(link)
+        calls = [link.call() for _ in range(3)]
+        answers = [
+            frame(b"p\x83", encode((2, Atom(""), call[0])), b"\x83", encode((call[1], call[4])))
+            for call in calls[:2]
+            if call is not None
+        ]
+        link.sock.sendall(b"".join(answers) + garbage)
+        silent(link)
+
+    with FakePeer(talk) as peer:
+        connection = dial(peer)
+        connection.rpc("m", "f", timeout=WAIT)
+        outcomes = Callers(*[lambda: connection.rpc("m", "f", [1], timeout=None)] * 3).wait()
+    assert all(outcome == [1] or type(outcome) is ConnectionLost for outcome in outcomes)
+    assert ConnectionLost in map(type, outcomes)
+
+
+def test_an_unreadable_first_result_concerns_its_caller_only() -> None:
+    def talk(link: FakeLink) -> None:
+        call = link.call()
+        assert call is not None
+        control = encode((2, Atom(""), call[0]))
+        link.sock.sendall(frame(b"p\x83", control, b"\x83h\2", encode(call[1]), DEEP))
+        echo(link)
+
+    with FakePeer(talk) as peer:
+        connection = dial(peer)
+        with pytest.raises(RemoteError, match=r"unreadable answer: .*deeper than 512"):
+            connection.rpc("m", "f", timeout=WAIT)
+        assert connection.rpc("m", "f", [2], timeout=WAIT) == [2]
+        connection.close()
 
 
 def test_an_unreadable_result_concerns_its_caller_only() -> None:

@@ -173,19 +173,21 @@ class Lines:
 
     def __init__(self) -> None:
         self.calls: dict[int, Call] = {}
+        self.answered: list[Call] = []
         self.closed = False
         self.queue: deque[bytes] = deque()
         self.sent: list[bytes] = []
         self.ends: list[BaseException | None] = []
         self.over = Event()
 
-    def received(self, data: bytes) -> list[Call]:
-        if 255 in data:
-            raise ValueError("unreadable")
-        answered = [self.calls.pop(number) for number in data if number in self.calls]
-        for call in answered:
-            call.done = True
-        return answered
+    def received(self, data: bytes) -> None:
+        for number in data:
+            if number == 255:
+                raise ValueError("unreadable")
+            if number in self.calls:
+                call = self.calls.pop(number)
+                call.done = True
+                self.answered.append(call)
 
     def flush(self) -> bool:
         if self.queue:
@@ -284,6 +286,14 @@ def test_a_wake_after_a_kill_finds_nobody(pumped: Pumped) -> None:
     assert not other.ready()
     pumped.peer.sendall(b"\2")
     assert other.get()
+
+
+def test_what_is_answered_before_the_unreadable_is_woken(pumped: Pumped) -> None:
+    waiting = gevent.spawn(pumped.wait, 1)
+    settle()
+    pumped.peer.sendall(b"\1\xff")
+    assert waiting.get()
+    assert [type(end) for end in pumped.traffic.ends] == [ValueError]
 
 
 def test_wakes_reach_all_even_if_one_caller_raises(pumped: Pumped) -> None:
