@@ -90,6 +90,9 @@ class Connection:
     def rpc(self, module: str, function: str, args: Sequence[Term] = (), timeout: float | None = 5.0) -> Term:
         """``rpc:call/4``: what the function returned, or threw (rex does not tell these apart).
 
+        `timeout`: seconds for the answer. On threads a caller that writes to a node which does not read waits for that,
+        too, a ticktime at most; greenlets do not.
+
         Raises NotSent (certainly not done), ConnectionLost and CallTimeout (perhaps done), RemoteError (it failed
         there), EncodeError (an argument that is no term).
         """
