@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from harness.dist.node import Node
-from harness.etf.show import show
-from harness.etf.syntax import read
 from harness.dist.tls import Credentials
 from harness.errors import HarnessError, RemoteError, UsageError
 from harness.etf import Term
+from harness.etf.show import show
+from harness.etf.syntax import read
 
 _HOST = "harness"  # of the name that the node gives us
 

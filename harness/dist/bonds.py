@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.dist.events import Down
+from harness.dist.events import Exit as ExitReceived
 from harness.dist.protocol.control import (
     Control,
     DemonitorP,
@@ -18,8 +20,6 @@ from harness.dist.protocol.control import (
     UnlinkId,
     UnlinkIdAck,
 )
-from harness.dist.events import Down
-from harness.dist.events import Exit as ExitReceived
 from harness.etf import Atom, Pid, Reference, Term
 
 NOCONNECTION = Atom("noconnection")

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.dist.protocol.control import PASS_THROUGH, Control, Unknown, typed
-from harness.dist.protocol.framing import frame
 from harness.dist.core import Call, Inbox, splice
 from harness.dist.inbox import DOWN_HEAD
+from harness.dist.protocol.control import PASS_THROUGH, Control, Unknown, typed
+from harness.dist.protocol.framing import frame
 from harness.errors import DecodeError
 from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode, encode_atom
 

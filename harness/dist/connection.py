@@ -19,8 +19,8 @@ from harness.dist.core import Call
 from harness.dist.inbox import DOWN, FAILED, REPLY
 from harness.dist.protocol.control import Control, write
 from harness.dist.protocol.framing import TICK
-from harness.dist.results import erpc_result, rpc_result
 from harness.dist.pump import LOOK
+from harness.dist.results import erpc_result, rpc_result
 from harness.dist.runtime import Runtime, Stream
 from harness.errors import CallTimeout, ConnectionLost, DecodeError, DistError, HarnessError, NotSent
 from harness.etf import Pid, Term

@@ -69,7 +69,9 @@ class Inbox:
                 if len(packet) < at + 10 or packet[at + 8] != 131:
                     self.others.append(packet)
                     continue
-            elif packet.startswith(self.spawned_prefix) and packet[self.spawned_pid_at : self.spawned_pid_at + 1] == b"X":
+            elif (
+                packet.startswith(self.spawned_prefix) and packet[self.spawned_pid_at : self.spawned_pid_at + 1] == b"X"
+            ):
                 continue
             else:
                 self.others.append(packet)
@@ -82,7 +84,7 @@ class Inbox:
 
 
 def splice(head: bytes, number: int, middle: bytes, again: bytes | None, args: bytes, tail: bytes) -> bytes:
-    """A packet, length included: head, number, middle, args, tail; with `again`, number and `again` after the middle."""
+    """A packet, length included: head, number, middle, args, tail; with `again`, that and the number after the middle."""
     digits = _u64.pack(number)
     if again is None:
         return frame(head, digits, middle, args, tail)

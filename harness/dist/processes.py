@@ -12,6 +12,7 @@ from typing import Protocol
 
 from harness.dist import kernel
 from harness.dist.bonds import NOCONNECTION, NOPROC, Bonds, Outgoing
+from harness.dist.events import Exit as ExitReceived
 from harness.dist.protocol.control import (
     AliasSend,
     Control,
@@ -29,7 +30,6 @@ from harness.dist.protocol.control import (
     UnlinkId,
     UnlinkIdAck,
 )
-from harness.dist.events import Exit as ExitReceived
 from harness.dist.runtime import Parker
 from harness.errors import UsageError
 from harness.etf import Atom, Pid, Reference, Term

@@ -11,9 +11,7 @@ from harness.errors import DecodeError, RemoteError
 from harness.etf import Term
 
 
-def rpc_result(
-    envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]
-) -> Term:
+def rpc_result(envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]) -> Term:
     """The value that rex answered a call with. Raises RemoteError."""
     try:
         value = envelope.result(call)
@@ -33,9 +31,7 @@ def _badrpc(operation: str, reason: Term, peer: str) -> RemoteError:
     return RemoteError(operation, "badrpc", reason, node=peer)
 
 
-def erpc_result(
-    envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]
-) -> Term:
+def erpc_result(envelope: Envelope, call: Call, peer: str, module: str, function: str, args: Sequence[Term]) -> Term:
     """The value that a call's ``erpc:execute_call`` ended with. Raises RemoteError."""
     operation = f"erpc {module}:{function}/{len(args)}"
     if call.kind == FAILED:

@@ -21,7 +21,17 @@ from dataclasses import replace
 
 from harness.dist.protocol.flags import MANDATORY_25, MANDATORY_26, Flag, expanded, lacking
 from harness.dist.protocol.handshake_base import Established, Event, Handshake, Identity, Refused, Send, State
-from harness.dist.protocol.handshake_messages import Ack, Challenge, Name, Named, Reply, Status, digest, proven, read_status
+from harness.dist.protocol.handshake_messages import (
+    Ack,
+    Challenge,
+    Name,
+    Named,
+    Reply,
+    Status,
+    digest,
+    proven,
+    read_status,
+)
 from harness.errors import HandshakeRefused
 
 __all__ = [
