@@ -84,7 +84,7 @@ class Inbox:
 
 
 def splice(head: bytes, number: int, middle: bytes, again: bytes | None, args: bytes, tail: bytes) -> bytes:
-    """A packet, length included: head, number, middle, args, tail; with `again`, that and the number after the middle."""
+    """A packet, length included: head, number, middle, args, tail; after the middle number and `again`, if given."""
     digits = _u64.pack(number)
     if again is None:
         return frame(head, digits, middle, args, tail)
