@@ -14,7 +14,7 @@ test: $(STAMP)  ## the whole suite: static checks, unit, property and integratio
 	$(BIN)/harness doctor --fix
 	$(MAKE) --no-print-directory check image
 	$(BIN)/pytest tests/unit tests/property
-	HARNESS_PURE=1 $(BIN)/pytest tests/unit/test_etf_*.py tests/property/test_etf_roundtrip.py
+	HARNESS_PURE=1 $(BIN)/pytest tests/unit/test_etf_*.py tests/unit/test_dist_*.py tests/property/test_etf_roundtrip.py
 	$(BIN)/pytest tests/integration -m "docker and not soak"
 
 check: $(STAMP)  ## ruff, mypy strict, import-linter: no Docker, about a minute
@@ -35,6 +35,7 @@ soak: $(STAMP)  ## longer matrices, for the nightly job
 	$(BIN)/harness doctor --fix
 	$(MAKE) --no-print-directory image
 	$(BIN)/pytest tests -m soak
+	$(BIN)/pytest tests/property --hypothesis-profile=default
 
 image: $(STAMP)  ## the example node and the helper, OTP 25 and 27
 	$(BIN)/harness image build --otp 25
