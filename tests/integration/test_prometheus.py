@@ -151,6 +151,7 @@ def test_prometheus_finds_and_scrapes_a_run(tmp_path: Path) -> None:
     assert config != shipped
     scenario = data_path("scenarios") / "smoke.yml"
     command = [sys.executable, "-m", "harness", "run", str(scenario), "--out", str(runs), "--json"]
+    command += ["--set", "duration=15s"]  # Prometheus looks at what it has discovered every five seconds only
     with prometheus(tmp_path, config) as address:
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
