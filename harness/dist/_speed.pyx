@@ -176,7 +176,8 @@ cdef class Line:
                 return -1.0
             self.traffic.wrote = True
             if size < whole:
-                self.out.append(call.frame[size:])
+                self.stream.rest = call.frame[size:]  # goes before whatever is written next, a tick too
+                self.out.append(b"")  # so that somebody writes
                 return 0.0
             began = seconds()
             pump.led += 1

@@ -12,7 +12,7 @@ from fakes import FakeLink, FakePeer, nobody_listens
 
 from harness.dist import THREADS, Connection, connect
 from harness.dist.calls import Envelope, Event
-from harness.dist.protocol.framing import frame
+from harness.dist.protocol.framing import TICK, frame
 from harness.dist.runtime import ThreadRuntime
 from harness.errors import (
     CallTimeout,
@@ -260,6 +260,24 @@ class TickerByHand:
 
     def add(self, every: float, tick: Callable[[], bool]) -> None:
         self.entries.append((every, tick))
+
+
+def test_a_tick_never_falls_into_a_packet_half_written() -> None:
+    """The kernel takes only the beginning of a large packet; a tick comes before anybody writes the rest."""
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+        assert connection.rpc("m", "f", timeout=WAIT) == []
+        write_rest = connection._write
+
+        def tick_first() -> object:
+            connection._stream.offer(TICK)
+            return write_rest()
+
+        connection._write = tick_first
+        large = b"x" * 20_000_000
+        for argument in (1, 2, large) * 3:  # the small ones keep the connection's own reader away
+            assert connection.rpc("m", "f", [argument], timeout=WAIT) == [argument]
+        connection.close()
 
 
 def test_a_silent_peer_is_dead() -> None:
