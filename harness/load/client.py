@@ -24,7 +24,9 @@ from harness.segments import Segment, pack_record
 _LOG = logging.getLogger(__name__)
 _FIRST_WAIT = 0.05  # s before a lost connection is dialled again; doubled up to ...
 _LONGEST_WAIT = 1.0
-_FINAL = ("cookie", "not_allowed", "tls", "tls_authority", "tls_refused", "tls_name", "tls_expired")
+_FINAL = (
+    "cookie", "flags", "not_allowed", "tls", "tls_authority", "tls_refused", "tls_name", "tls_expired", "tls_purpose"
+)  # fmt: skip
 """Reasons of a refusal that no further try will change."""
 
 
