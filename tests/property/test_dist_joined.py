@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from terms import RandomTerms
 
-from harness.dist.protocol.control import Control, Exit, Exit2, MonitorPExit, SpawnRequest, Unknown, read, write
+from harness.dist.protocol.control import Control, SpawnRequest, Unknown, read, write
 from harness.dist.protocol.flags import HEADER, HIDDEN
 from harness.dist.protocol.framing import TICK, Deframer
 from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Send
@@ -25,7 +25,6 @@ pids = st.builds(Pid, names, u32, u32, u32)
 refs = st.builds(Reference, names, u32, st.lists(u32, min_size=1, max_size=5).map(tuple))
 terms = st.integers(0, 1 << 40).map(lambda seed: RandomTerms(seed).make(3))
 KINDS = [kind for kind in get_args(Control) if kind is not Unknown]
-WITHOUT_MESSAGE = (Exit, Exit2, MonitorPExit)
 FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     Pid: pids,
     Atom: atoms,
