@@ -22,8 +22,8 @@ import binascii
 import re
 from typing import Any
 
-from harness.errors import shown
-from harness.etf import Atom, PairMap, Term
+from harness.errors import EncodeError, shown
+from harness.etf import Atom, PairMap, Term, encode
 from harness.etf.terms import map_of
 
 TAGS = ("$tuple", "$charlist", "$binary", "$base64", "$map")
@@ -74,7 +74,12 @@ def _tagged(tag: str, held: Any) -> Term:
         except binascii.Error as error:
             raise ValueError(f"$base64: {error}") from error
     if tag == "$map" and isinstance(held, list | tuple) and all(_is_pair(pair) for pair in held):
-        return map_of([to_term(key) for key, _ in held], [to_term(value) for _, value in held])
+        made = map_of([to_term(key) for key, _ in held], [to_term(value) for _, value in held])
+        try:
+            encode(made)
+        except EncodeError as error:  # a key that stands there twice
+            raise ValueError(f"$map: {error.cause}") from error
+        return made
     raise ValueError(f"{tag} with {type(held).__name__} is no term")
 
 

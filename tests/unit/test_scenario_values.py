@@ -42,7 +42,9 @@ def test_terms(written: Any, term: Any) -> None:
     assert same_term(to_term(from_term(made)), term)
 
 
-@pytest.mark.parametrize("written", [{"$tuple": 3}, {"$nothing": 1}, {"$base64": "?"}, {"$map": [[1]]}])
+@pytest.mark.parametrize(
+    "written", [{"$tuple": 3}, {"$nothing": 1}, {"$base64": "?"}, {"$map": [[1]]}, {"$map": [[1, 2], [1, 3]]}]
+)
 def test_what_is_no_term(written: Any) -> None:
     with pytest.raises(ValueError, match=r"\$"):
         to_term(written)
