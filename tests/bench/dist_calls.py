@@ -20,6 +20,7 @@ from typing import Any
 
 from harness.dist import Connection
 from harness.etf import Atom
+from tests.bench.native import load_module
 from tests.integration.images import erlang_image
 from tests.nodes import COOKIE, ErlangNode, erlang_nodes
 
@@ -93,16 +94,6 @@ class Ground:
         return core
 
 
-def load_native(link: Connection) -> None:
-    """Compile NATIVE on the node itself."""
-    forms = []
-    for text in NATIVE.strip().split(".\n"):
-        tokens = link.rpc("erl_scan", "string", [list(f"{text.rstrip('.')}.".encode())])[1]
-        forms.append(link.rpc("erl_parse", "parse_form", [tokens])[1])
-    _ok, module, beam = link.rpc("compile", "forms", [forms], timeout=30)
-    link.rpc("code", "load_binary", [module, list(b"dist_bench"), beam])
-
-
 def build_c_client(folder: Path) -> Path | None:
     """dist_client.c, compiled here; None (and said why) where there is no compiler or no erl_interface."""
     client = folder / "dist_client"
@@ -121,7 +112,7 @@ def build_c_client(folder: Path) -> Path | None:
 
 def prepare(link: Connection) -> None:
     """The table that LOADS write to."""
-    load_native(link)
+    load_module(link, NATIVE)
     link.rpc("dist_bench", "setup", timeout=30)
     link.close()
 
@@ -207,7 +198,7 @@ def main() -> None:
     with erlang_nodes(erlang_image) as start, tempfile.TemporaryDirectory() as folder:
         server, native = (start(options.otp, "+S", "1:1") for _ in range(2))  # each is to have one core
         control = native.connect(local="bench-control@harness")
-        load_native(control)
+        load_module(control, NATIVE)
         prepare(server.connect(local="bench-control@harness"))
         c_client = build_c_client(Path(folder))
         ground = Ground(server, native, control, c_client)

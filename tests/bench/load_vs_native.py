@@ -25,7 +25,8 @@ from harness.scenario.schema import Kernel, RpcCall
 from harness.scenario.values import from_term
 from harness.segments import merge_operations
 from harness.store import RunDir
-from tests.bench.dist_calls import LOADS, ROW, load_native, prepare
+from tests.bench.dist_calls import LOADS, NATIVE, ROW, prepare
+from tests.bench.native import load_module
 from tests.integration.images import erlang_image
 from tests.nodes import COOKIE, ErlangNode, erlang_nodes
 
@@ -81,7 +82,7 @@ def main() -> None:
         client.container.update(cpuset_cpus=str(last))
         prepare(server.connect(local="bench-control@harness"))
         control = client.connect(local="bench-control@harness")
-        load_native(control)
+        load_module(control, NATIVE)
         print(f"{'':12}{'native':>10}{'worker':>10}{'ratio':>7}   calls a second, {options.users} at once")
         for load, (module, function, argument) in LOADS.items():
             value = ROW if argument == "row" else int(argument)
