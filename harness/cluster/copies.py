@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, shown
 from harness.etf import Atom, Term
 
 if TYPE_CHECKING:
@@ -32,4 +32,4 @@ def unpack(answer: Term, node: str = "") -> tuple[Ids, Term]:
     match answer:
         case (bytes(packed), more) if len(packed) % 8 == 0:
             return np.frombuffer(packed, dtype=">u8").astype(np.uint64), more
-    raise HarnessError("read copy", f"cannot be read: {answer!r:.80}", node=node)
+    raise HarnessError("read copy", f"cannot be read: {shown(answer):.80}", node=node)
