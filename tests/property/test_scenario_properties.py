@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ScenarioError
 from harness.etf import same_term
+from harness.etf.terms import identity
 from harness.scenario.document import read_document
 from harness.scenario.groups import components, cut_pairs
 from harness.scenario.load import load_scenario, shipped_scenarios
@@ -113,7 +114,9 @@ values: st.SearchStrategy[Any] = st.recursive(
         | st.dictionaries(st.text().filter(lambda k: not k.startswith("$")), inner, max_size=3)
         | st.lists(inner, max_size=3).map(lambda held: {"$tuple": held})
         | st.text().map(lambda text: {"$charlist": text})
-        | st.lists(st.tuples(inner, inner).map(list), max_size=2).map(lambda pairs: {"$map": pairs})
+        | st.lists(
+            st.tuples(inner, inner).map(list), max_size=2, unique_by=lambda pair: identity(to_term(pair[0]))
+        ).map(lambda pairs: {"$map": pairs})
     ),
     max_leaves=6,
 )
