@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -146,10 +147,15 @@ def passes(ground: Ground, run: Run) -> bool:
 
 
 def test_sigkill_in_the_middle_of_a_cut(begin: Begin, ground: Ground) -> None:
-    """The watchdog ends the children, then removes everything, and says so in the journal."""
+    """The watchdog ends the children, then removes everything, and says so in the journal.
+
+    The children are frozen first: awake they may follow their owner before the watchdog comes to them.
+    """
     run = begin(tiny(**LONG_CUT))
     run.wait_for(stage("bit"))
     assert run.children()
+    for pid, _ in run.children():
+        os.kill(pid, signal.SIGSTOP)
     run.process.kill()
     run.process.wait()
     told = wait_until(lambda: next(filter(mark("watchdog"), run.events()), None), "the watchdog")
