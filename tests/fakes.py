@@ -39,18 +39,24 @@ class FakePeer:
         self._thread.start()
 
     def _serve(self) -> None:
-        with contextlib.suppress(OSError, HandshakeRefused):  # closed by the test, or refused by us
-            sock, _ = self._listener.accept()
-            with sock:
-                acceptor = Acceptor(self._identity, 4711, self._status)
-                while data := sock.recv(4096):
-                    for event in acceptor.receive(data):
-                        if isinstance(event, Established):
-                            self._script(FakeLink(sock, event.rest))
-                            return
-                        if isinstance(event, Refused):
-                            return
-                        sock.sendall(event.data)
+        with contextlib.suppress(OSError):  # closed by the test
+            while not self._met():
+                pass
+
+    def _met(self) -> bool:
+        """Whether the next who dials was let in (and the script is through)."""
+        sock, _ = self._listener.accept()
+        with sock, contextlib.suppress(HandshakeRefused):
+            acceptor = Acceptor(self._identity, 4711, self._status)
+            while data := sock.recv(4096):
+                for event in acceptor.receive(data):
+                    if isinstance(event, Established):
+                        self._script(FakeLink(sock, event.rest))
+                        return True
+                    if isinstance(event, Refused):
+                        return False
+                    sock.sendall(event.data)
+        return False
 
     def __enter__(self) -> FakePeer:
         return self

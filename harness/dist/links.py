@@ -186,9 +186,13 @@ class Links:
         self, peer: str, host: str, port: int | None, epmd_port: int, attempt: _Attempt, waiter: Parker, left: Left
     ) -> _Link:
         try:
-            if port is None:
-                port = ask_epmd(peer, host, epmd_port, self._runtime, left)
-            return self._introduce(dial(peer, host, port, self._runtime, left), peer, attempt, left)
+            try:
+                return self._dial(peer, host, port, epmd_port, attempt, left)
+            except HandshakeRefused as error:
+                if error.reason != "cookie":
+                    raise
+            # A node that is killed at that moment closes just so; the next attempt finds it gone, or another reason
+            return self._dial(peer, host, port, epmd_port, attempt, left)
         except NotSent as error:
             nok = isinstance(error, HandshakeRefused) and error.reason == "nok"
             if not (attempt.gave_way or (nok and self.listening)):
@@ -198,6 +202,11 @@ class Links:
             if theirs is None:
                 raise
             return theirs
+
+    def _dial(self, peer: str, host: str, port: int | None, epmd_port: int, attempt: _Attempt, left: Left) -> _Link:
+        if port is None:
+            port = ask_epmd(peer, host, epmd_port, self._runtime, left)
+        return self._introduce(dial(peer, host, port, self._runtime, left), peer, attempt, left)
 
     def _introduce(self, stream: Stream, peer: str, attempt: _Attempt, left: Left) -> _Link:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_a_timeout_spoils_nothing(pair: tuple[TlsStream, TlsStream]) -> None:
 
 
 class Node:
-    """Listens with TLS, answers one handshake, and keeps the stream open until it is closed."""
+    """Listens with TLS until a handshake is done, and keeps that stream open until it is closed."""
 
     def __init__(self) -> None:
         self.established: Established | None = None
@@ -153,7 +154,11 @@ class Node:
         self._thread.start()
 
     def _serve(self) -> None:
-        raw = self._listener.accept()
+        with contextlib.suppress(OSError):  # closed by the test
+            while self.established is None:
+                self._answer(self._listener.accept())
+
+    def _answer(self, raw: Stream) -> None:
         try:
             stream = secured(raw, NODE.server_context(), "harness@harness", THREADS, left, server_side=True)
             acceptor = Acceptor(Identity("n1@n1", "c", 7, header=HEADER), 4711)

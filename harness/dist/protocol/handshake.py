@@ -65,8 +65,8 @@ class Initiator(Handshake):
         return self._send(Name(flags, self.local.creation, self.local.name)).data
 
     def eof(self) -> HandshakeRefused:
-        if self._state is State.ACK:  # it got our digest and left without a word: it did not like it
-            return self._wrong_cookie("the node did not accept ours")
+        if self._state is State.ACK:  # OTP answers a digest that it does not like with a close, and a line in its log
+            return self._wrong_cookie("closed without acknowledging ours", "most likely the cookies differ")
         return super().eof()
 
     def _message(self, message: bytes) -> list[Event]:

@@ -149,6 +149,6 @@ class Handshake(ABC):
             "is this the distribution port of an Erlang node of OTP 25 or later?",
         )
 
-    def _wrong_cookie(self, how: str) -> HandshakeRefused:
+    def _wrong_cookie(self, how: str, verdict: str = "the cookies differ") -> HandshakeRefused:
         remedy = "use the cookie that the node was started with"
-        return self._error("cookie", f"the cookies differ: {how}", remedy)
+        return self._error("cookie", f"{verdict}: {how}", remedy)
