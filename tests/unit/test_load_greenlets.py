@@ -179,6 +179,7 @@ class Lines:
         self.sent: list[bytes] = []
         self.ends: list[BaseException | None] = []
         self.over = Event()
+        self.wake: Callable[[Call], None]
 
     def received(self, data: bytes) -> None:
         for number in data:
@@ -196,6 +197,8 @@ class Lines:
         return not self.closed
 
     def ended(self, error: BaseException | None) -> None:
+        while self.answered:
+            self.wake(self.answered.pop())
         self.ends.append(error)
         self.over.set()
 
@@ -204,6 +207,7 @@ class Pumped:
     def __init__(self, stream: Any, peer: Any, rest: bytes = b"") -> None:
         self.traffic, self.peer = Lines(), peer
         self.pump = GREENLETS.pump(stream, self.traffic, "peer")
+        self.traffic.wake = self.pump.wake
         self.pump.start(rest)
         settle()
 
@@ -289,7 +293,7 @@ def test_a_wake_after_a_kill_finds_nobody(pumped: Pumped) -> None:
 
 
 def test_what_is_answered_before_the_unreadable_is_woken(pumped: Pumped) -> None:
-    waiting = gevent.spawn(pumped.wait, 1)
+    waiting = gevent.spawn(pumped.wait, 1, None)
     settle()
     pumped.peer.sendall(b"\1\xff")
     assert waiting.get()
