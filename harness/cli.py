@@ -320,6 +320,6 @@ def console(run: str | None) -> None:
 @click.option("--tls", default="", metavar="FOLDER", help="ca.pem, cert.pem and key.pem for a cluster with TLS.")
 def worker(master: str, tls: str) -> int:
     """Drive load from this machine for a run elsewhere (its cookie in HARNESS_COOKIE)."""
-    from harness.load.launch import run_worker
+    from harness.load.remote import run_worker
 
     return run_worker(master, tls=tls)

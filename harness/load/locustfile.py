@@ -21,9 +21,9 @@ from harness.dist.tls import Credentials
 from harness.histogram import bounds_of
 from harness.history import OK, OUTCOMES
 from harness.load.channel import Channel
+from harness.load.children import CHANNEL_FD, LIFELINE_FD, WORKER_INDEX
 from harness.load.coordinator import Coordinator
 from harness.load.greenlets import GREENLETS
-from harness.load.launch import CHANNEL_FD, LIFELINE_FD, WORKER_INDEX
 from harness.load.snapshot import Stats
 from harness.load.worker import Worker
 

@@ -14,7 +14,7 @@ from nodes import COOKIE, ErlangNode, StartErlang
 from harness.dist import Connection
 from harness.errors import CallTimeout, HandshakeRefused, NoSuchNode, NotSent, RemoteError
 from harness.etf import Atom
-from harness.load.launch import child_environment
+from harness.load.children import child_environment
 
 pytestmark = pytest.mark.docker
 

@@ -17,7 +17,7 @@ from nodes import COOKIE, ErlangNode, StartErlang
 
 from harness.errors import DiskFull, UsageError
 from harness.history import INVOKE, OK
-from harness.load.launch import child_environment
+from harness.load.children import child_environment
 from harness.segments import merge_operations, read_segment
 from harness.store import RunDir, process_start
 
@@ -117,7 +117,7 @@ def test_a_worker_from_elsewhere(node: ErlangNode, tmp_path: Path) -> None:
     """Joins over the network, gets everything in messages, sends its history back."""
     watched = Watched.of(tmp_path / "runs", load((rpc(),), users=4, rate=200.0), [node], remote_workers=1)
     watched.run.start()
-    code = f"from harness.load.launch import run_worker; import sys; sys.exit(run_worker({watched.run.master!r}))"
+    code = f"from harness.load.remote import run_worker; import sys; sys.exit(run_worker({watched.run.master!r}))"
     (tmp_path / "elsewhere").mkdir()
     remote = subprocess.Popen(
         [sys.executable, "-c", code],

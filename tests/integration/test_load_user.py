@@ -14,7 +14,7 @@ from nodes import COOKIE, ErlangNode, StartErlang
 from harness.data import data_path
 from harness.etf import Atom
 from harness.history import FAIL, OK
-from harness.load.launch import child_environment
+from harness.load.children import child_environment
 from harness.segments import merge_operations
 
 pytestmark = pytest.mark.docker

@@ -36,7 +36,7 @@ def test_an_interrupted_stop_begins_again(tmp_path: Path, monkeypatch: pytest.Mo
     load = LoadRun(three_nodes(), [], "cookie", rundir)
     ours, theirs = socket.socketpair()
     channel = load._channel = Interrupting(ours)
-    child = load._children["master"] = subprocess.Popen(["sleep", "60"])
+    child = load._children._processes["master"] = subprocess.Popen(["sleep", "60"])
     with theirs:
         with pytest.raises(Interrupted):
             load.stop()

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.load import launch
-from harness.load.launch import MASTER_PORT, master_address
+from harness.load.remote import MASTER_PORT, master_address
 
 
 @pytest.mark.parametrize(

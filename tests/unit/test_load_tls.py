@@ -10,7 +10,7 @@ from plans import three_nodes
 
 from harness.dist import THREADS
 from harness.errors import UsageError
-from harness.load.launch import run_worker
+from harness.load.remote import run_worker
 from harness.load.worker import Worker
 
 
