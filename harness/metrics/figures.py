@@ -1,7 +1,6 @@
 """The figures of one run: written by everything that measures, read by the exposition and by the sampler.
 
-Load workers send cumulative snapshots; a worker's newest replaces its previous one and the workers are added up when
-somebody reads. Thread-safe.
+Thread-safe.
 """
 
 from __future__ import annotations
@@ -9,36 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import harness
-from harness.histogram import LogLinear, bounds_of
+from harness.histogram import LogLinear
 from harness.history import FaultRecord
 from harness.metrics import names
-from harness.metrics.names import Family
+from harness.metrics.buckets import NS, Buckets, Fold
+from harness.metrics.names import Family, Labels
+from harness.metrics.workers import Series, Workers
 from harness.scenario.plan import Plan
 from harness.scenario.schema import ACTIONS
-
-Labels = tuple[str, ...]
-NS = 1_000_000_000
-
-
-@dataclass(slots=True)
-class Buckets:
-    """A Prometheus histogram: counts per bucket (the last one is +Inf), not cumulative; ``total`` in seconds."""
-
-    counts: list[int]
-    total: float = 0.0
-
-    def add(self, other: Buckets) -> None:
-        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
-
-    def cumulative(self) -> list[int]:
-        seen = 0
-        return [seen := seen + n for n in self.counts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +30,6 @@ class Point:
     family: Family
     labels: Labels
     values: tuple[float, ...]
-
-
-class _Fold:
-    """Log-linear buckets into one family's Prometheus buckets; where each goes is computed once."""
-
-    def __init__(self, bounds_s: Sequence[float]) -> None:
-        self._bounds = [round(bound * NS) for bound in bounds_s]
-        self._slots: dict[int, int] = {}
-
-    def __call__(self, histogram: LogLinear) -> Buckets:
-        counts = [0] * (len(self._bounds) + 1)
-        for bucket, n in histogram.counts.items():
-            slot = self._slots.get(bucket)
-            if slot is None:
-                low, high = bounds_of(bucket)
-                slot = self._slots[bucket] = bisect_left(self._bounds, (low + high - 1) / 2)
-            counts[slot] += n
-        return Buckets(counts, histogram.total / NS)
-
-
-@dataclass(slots=True)
-class _Worker:
-    """One worker's newest snapshot, folded."""
-
-    counters: dict[tuple[str, Labels], float] = field(default_factory=dict)
-    gauges: dict[tuple[str, Labels], float] = field(default_factory=dict)
-    histograms: dict[tuple[str, Labels], Buckets] = field(default_factory=dict)
-    in_flight: float = 0.0
 
 
 class Figures:
@@ -89,15 +43,15 @@ class Figures:
         self.run_labels = {"run_id": run_id, "scenario": plan.name}
         self._lock = threading.Lock()
         self._values: dict[str, dict[Labels, float]] = {}
-        self._observed: dict[Labels, Buckets] = {}  # (family name, *labels)
+        self._observed: dict[Series, Buckets] = {}
         self._lag: dict[Labels, LogLinear] = {}
-        self._workers: dict[str, _Worker] = {}
-        self._peaks: dict[str, dict[str, float]] = {}
+        self._workers = Workers()
+        self.ingest = self._workers.ingest
         self._injecting: dict[str, int] = {}
         self._healing: dict[str, int] = {}
         self._phase = names.PHASES[0]
         self._verdict = names.VERDICTS[0]
-        self._folds = {f.name: _Fold(f.buckets) for f in names.FAMILIES if f.kind == "histogram"}
+        self._fold_lag = Fold(names.LAG.buckets)
         self._values[names.FAULT_ACTIVE.name] = {
             (step.id, step.kind, node): 0.0
             for step in plan.timeline
@@ -107,40 +61,6 @@ class Figures:
         self._set(names.RUN_START, clock())
         if otp:
             self.set_otp(otp)
-
-    # --- written by the load ---
-
-    def ingest(self, snapshot: Mapping[str, Any]) -> None:
-        """Replace a worker's cumulative snapshot. Raises KeyError, TypeError, ValueError when it is not one."""
-        worker = _Worker(in_flight=float(snapshot.get("in_flight", 0)))
-        for op in snapshot["ops"]:
-            name, target, outcome = str(op["op"]), str(op["target"]), str(op["outcome"])
-            counted = (names.OPERATIONS.name, (name, target, outcome, str(op.get("reason", ""))))
-            worker.counters[counted] = worker.counters.get(counted, 0.0) + float(op["count"])
-            for family, key in (
-                (names.OPERATION_DURATION, "duration"),
-                (names.OPERATION_SERVICE_TIME, "service"),
-            ):
-                folded = self._folds[family.name](LogLinear.from_json(op[key]))
-                series = (family.name, (name, target, outcome))
-                if series in worker.histograms:  # another reason of the same outcome
-                    worker.histograms[series].add(folded)
-                else:
-                    worker.histograms[series] = folded
-        for key, n in snapshot.get("offered", {}).items():
-            name, _, target = str(key).partition("|")
-            worker.counters[names.OFFERED.name, (name, target)] = float(n)
-        for reason, n in snapshot.get("dropped", {}).items():
-            worker.counters[names.DROPPED.name, (str(reason),)] = float(n)
-        worker.counters[names.LATE.name, ()] = float(snapshot.get("late", 0))
-        who = str(snapshot["worker"])
-        worker.gauges[names.WORKER_CPU.name, (who,)] = float(snapshot.get("cpu_ratio", 0.0))
-        worker.gauges[names.WORKER_LAG.name, (who,)] = float(snapshot.get("loop_lag_s", 0.0))
-        with self._lock:
-            self._workers[who] = worker
-            peak = self._peaks.setdefault(who, {"cpu_ratio_max": 0.0, "loop_lag_s_max": 0.0})
-            peak["cpu_ratio_max"] = max(peak["cpu_ratio_max"], worker.gauges[names.WORKER_CPU.name, (who,)])
-            peak["loop_lag_s_max"] = max(peak["loop_lag_s_max"], worker.gauges[names.WORKER_LAG.name, (who,)])
 
     # --- written by the probes ---
 
@@ -248,45 +168,22 @@ class Figures:
     # --- read ---
 
     def load_summary(self) -> dict[str, Any]:
-        """What the load came to: ``offered``, ``completed``, ``late``, ``dropped`` by reason, ``workers``' peaks."""
-        with self._lock:
-            workers = list(self._workers.values())
-            peaks = {who: dict(peak) for who, peak in self._peaks.items()}
-        totals: dict[str, float] = {}
-        dropped: dict[str, int] = {}
-        for worker in workers:
-            for (name, labels), n in worker.counters.items():
-                totals[name] = totals.get(name, 0.0) + n
-                if name == names.DROPPED.name:
-                    dropped[labels[0]] = dropped.get(labels[0], 0) + int(n)
-        counted = {"offered": names.OFFERED, "completed": names.OPERATIONS, "late": names.LATE}
-        return {key: int(totals.get(f.name, 0)) for key, f in counted.items()} | {
-            "dropped": dropped,
-            "workers": peaks,
-        }
+        """What the load came to (see Workers), and how many ``lag_samples`` there are."""
+        return {**self._workers.summary(), "lag_samples": self.lag().count}
 
     def points(self) -> Iterator[Point]:
         """Every metric as it stands now, family by family in the order of ``names.FAMILIES``."""
+        workers = self._workers.together()
         with self._lock:
             values = {name: dict(series) for name, series in self._values.items()}
-            workers = list(self._workers.values())
-            histograms: dict[str, dict[Labels, Buckets]] = {}
-            for (name, *rest), observed in self._observed.items():
-                copy = Buckets(list(observed.counts), observed.total)
-                histograms.setdefault(name, {})[tuple(rest)] = copy
-            fold = self._folds[names.LAG.name]
-            histograms[names.LAG.name] = {labels: fold(lag) for labels, lag in self._lag.items()}
-        for worker in workers:
-            for (name, series_labels), n in worker.counters.items():
-                series = values.setdefault(name, {})
-                series[series_labels] = series.get(series_labels, 0.0) + n
-            for (name, series_labels), n in worker.gauges.items():
-                values.setdefault(name, {})[series_labels] = n
-            for (name, series_labels), folded in worker.histograms.items():
-                into = histograms.setdefault(name, {})
-                empty = Buckets([0] * len(folded.counts))
-                into.setdefault(series_labels, empty).add(folded)
-        values[names.IN_FLIGHT.name] = {(): sum(worker.in_flight for worker in workers)}
+            observed = {series: Buckets(list(b.counts), b.total) for series, b in self._observed.items()}
+            observed |= {(names.LAG.name, labels): self._fold_lag(lag) for labels, lag in self._lag.items()}
+        histograms: dict[str, dict[Labels, Buckets]] = {}
+        for (name, labels), buckets in (workers.histograms | observed).items():
+            histograms.setdefault(name, {})[labels] = buckets
+        for (name, labels), n in (workers.counters | workers.gauges).items():
+            values.setdefault(name, {})[labels] = n
+        values[names.IN_FLIGHT.name] = {(): workers.in_flight}
         for family in names.FAMILIES:
             match family.kind:
                 case "stateset":
@@ -308,6 +205,6 @@ class Figures:
     def _observe(self, family: Family, seconds: float, *labels: str) -> None:
         with self._lock:
             empty = Buckets([0] * (len(family.buckets) + 1))
-            into = self._observed.setdefault((family.name, *labels), empty)
+            into = self._observed.setdefault((family.name, labels), empty)
             into.counts[bisect_left(family.buckets, seconds)] += 1
             into.total += seconds

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 Kind = Literal["counter", "gauge", "histogram", "stateset", "info"]
 
+Labels = tuple[str, ...]
+
 PHASES: Final = ("starting", "baseline", "ramping", "load", "stopping", "quiesce", "judging", "ended")
 VERDICTS: Final = ("RUNNING", "PASS", "FAIL", "INCONCLUSIVE")
 

@@ -23,8 +23,8 @@ from typing import IO, Any, Final
 import numpy as np
 
 from harness.errors import DiskFull, HarnessError
-from harness.metrics.figures import Figures, Labels
-from harness.metrics.names import FAMILIES, Family
+from harness.metrics.figures import Figures
+from harness.metrics.names import FAMILIES, Family, Labels
 
 _INDEX: Final = "labels.jsonl"
 _BY_NAME: Final = {family.name: family for family in FAMILIES}

@@ -71,7 +71,7 @@ def test_a_newer_snapshot_replaces_and_workers_add_up(figures: Figures) -> None:
     summary = figures.load_summary()
     peak = {"cpu_ratio_max": 0.5, "loop_lag_s_max": 0.001}
     assert summary.pop("workers") == {"w1": peak, "w2": peak, "w3": peak}
-    assert summary == {"offered": 13, "completed": 13, "late": 3, "dropped": {"backlog": 6}}
+    assert summary == {"offered": 13, "completed": 13, "late": 3, "dropped": {"backlog": 6}, "lag_samples": 0}
 
 
 def test_folding_agrees_with_the_values_themselves(figures: Figures) -> None:
