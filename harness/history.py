@@ -222,6 +222,7 @@ class History:
     lag: LagSamples
     final: FinalState | None
     load: Mapping[str, Any] = field(default_factory=dict)  # last merged snapshot: offered, late, dropped per reason
+    damage: tuple[str, ...] = ()  # in words: what of the run's files could not be read back
 
     def faults(self) -> Iterator[FaultRecord]:
         return (e for e in self.events if isinstance(e, FaultRecord))

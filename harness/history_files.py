@@ -24,33 +24,45 @@ from harness.history import (
     event_to_json,
     read_events,
 )
-from harness.segments import merge_operations, read_lag
+from harness.segments import LOST_WORD, merge_operations, read_lag, torn_segments
 from harness.store import RunDir, writing_failed
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 _ID: Final = np.dtype("<u8")
 
 
 def load_history(rundir: RunDir) -> History:
     """All recorded facts of a run; parts that were never written are empty. Raises RunNotFound."""
     load = rundir.read_json("load-summary.json")
+    lines = _journal_lines(rundir)
+    events = load_events(rundir)
+    torn = [f"{name} ends in the middle of a record" for name in torn_segments(rundir.history)]
+    if unread := len(lines) - len(events):
+        torn.append(f"{rundir.events.name}: {unread} of {len(lines)} lines cannot be read")
+    operations = merge_operations(rundir.history)
+    if LOST_WORD in operations.reasons:
+        torn.append("history: words that operations refer to are missing")
     return History(
         plan=rundir.plan(),
-        operations=merge_operations(rundir.history),
-        events=load_events(rundir),
+        operations=operations,
+        events=events,
         lag=read_lag(rundir.history),
         final=read_final(rundir),
         load=load if isinstance(load, dict) else {},
+        damage=tuple(torn),
     )
 
 
 def load_events(rundir: RunDir) -> tuple[JournalEvent, ...]:
     """The journal in the order of time."""
+    return tuple(sorted(read_events(_journal_lines(rundir)), key=lambda event: event.time))
+
+
+def _journal_lines(rundir: RunDir) -> list[str]:
     try:
-        lines = rundir.events.read_text(errors="replace").splitlines()
+        return rundir.events.read_text(errors="replace").splitlines()
     except FileNotFoundError:
-        return ()
-    return tuple(sorted(read_events(lines), key=lambda event: event.time))
+        return []
 
 
 # --- what the nodes held at the end -------------------------------------------------------------------------------
@@ -68,7 +80,11 @@ def write_final(rundir: RunDir, state: FinalState) -> None:
     for table, ids in state.discarded.items():
         _write_ids(_discarded_path(rundir, table), ids)
     replicas = [
-        {**asdict(replace(copy, ids=None)), "ids": copy.ids is not None, "updates": _updates_out(copy.updates)}
+        {
+            **asdict(replace(copy, ids=None)),
+            "ids": None if copy.ids is None else len(copy.ids),
+            "updates": _updates_out(copy.updates),
+        }
         for copy in state.replicas
     ]
     rundir.write_json(
@@ -79,7 +95,7 @@ def write_final(rundir: RunDir, state: FinalState) -> None:
             "replicas": replicas,
             "views": [asdict(view) for view in state.views],
             "problems": list(state.problems),
-            "discarded": sorted(state.discarded),
+            "discarded": {table: len(ids) for table, ids in sorted(state.discarded.items())},
             "rpc": [dict(answer) for answer in state.rpc],
         },
     )
@@ -92,16 +108,17 @@ def read_final(rundir: RunDir) -> FinalState | None:
         return None
     try:
         if data["version"] != STATE_VERSION:
-            raise RunNotFound("read final/state.json", f"version {data['version']} is not {STATE_VERSION}")
+            cause = f"another version of harness wrote it (format {data['version']}; this one reads {STATE_VERSION})"
+            raise RunNotFound("read final/state.json", cause, node=rundir.path.name)
         return FinalState(
             time=int(data["time"]),
             replicas=tuple(_replica_in(rundir, copy) for copy in data["replicas"]),
             views=tuple(_view_in(view) for view in data["views"]),
             problems=tuple(data["problems"]),
-            discarded={table: _read_ids(_discarded_path(rundir, table)) for table in data["discarded"]},
+            discarded={table: _read_ids(_discarded_path(rundir, table), n) for table, n in data["discarded"].items()},
             rpc=tuple(data["rpc"]),
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise RunNotFound("read final/state.json", f"{type(error).__name__}: {error}", node=rundir.path.name) from error
 
 
@@ -120,8 +137,12 @@ def _write_ids(path: Path, ids: npt.NDArray[np.uint64]) -> None:
         raise writing_failed(path, error) from error
 
 
-def _read_ids(path: Path) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(path.read_bytes(), dtype=_ID).astype(np.uint64)
+def _read_ids(path: Path, count: int) -> npt.NDArray[np.uint64]:
+    """Raises ValueError where the file was cut short: what is not in it would count as lost."""
+    ids = np.frombuffer(path.read_bytes(), dtype=_ID).astype(np.uint64)
+    if len(ids) != count:
+        raise ValueError(f"{path.name} holds {len(ids)} ids of {count}")
+    return ids
 
 
 def _updates_out(updates: Mapping[int, Any]) -> dict[str, list[int]]:
@@ -129,7 +150,8 @@ def _updates_out(updates: Mapping[int, Any]) -> dict[str, list[int]]:
 
 
 def _replica_in(rundir: RunDir, data: dict[str, Any]) -> ReplicaState:
-    ids = _read_ids(_copy_path(rundir, data["table"], data["node"])) if data["ids"] else None
+    count = data["ids"]
+    ids = None if count is None else _read_ids(_copy_path(rundir, data["table"], data["node"]), count)
     updates = {int(key): tuple(held) for key, held in data["updates"].items()}
     return ReplicaState(**{**data, "ids": ids, "updates": updates})
 

@@ -23,6 +23,7 @@ from harness.errors import RunNotFound
 from harness.history import INVOKE, UNKNOWN, LagSamples, Operation, Operations
 
 VERSION: Final = 1
+LOST_WORD: Final = "?"
 _MAGIC: Final = b"HARNESS\x00"
 _HEADER: Final = struct.Struct("<8sHH20s")  # magic, version, record size, reserved
 
@@ -86,7 +87,7 @@ def read_words(path: Path) -> list[Operation | str]:
     """
     words: list[Operation | str] = [""]
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return words
     for line in lines:
@@ -154,6 +155,15 @@ def read_segment(path: Path, dtype: np.dtype[Any] = RECORD) -> npt.NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(whole,)))
 
 
+def torn_segments(directory: Path) -> tuple[str, ...]:
+    """Names of the files of a history folder that do not end with a whole record."""
+    widths = [("ops-*.seg", RECORD.itemsize), ("lag.seg", LAG_SAMPLE.itemsize)]
+    sizes = [
+        (path, path.stat().st_size - _HEADER.size, width) for glob, width in widths for path in directory.glob(glob)
+    ]
+    return tuple(sorted(path.name for path, size, width in sizes if size < 0 or size % width))
+
+
 _CHUNK: Final = 1 << 14  # records looked at together: 1 MB, so that all their columns are read while in cache
 _STARTED: Final = ("id", "op", "target", "process", "key", "intended", "time")
 _ENDED: Final = ("id", "type", "reason", "time", "value")
@@ -164,7 +174,8 @@ _Table = dict[str, npt.NDArray[Any]]  # columns of the same length
 def merge_operations(directory: Path) -> Operations:
     """Read every ``*.seg`` of load processes in a history folder and join invocations with completions, by id.
 
-    A record whose word is not in the sidecar was never sent (words are written first), so it is left out.
+    A record whose word is not in the sidecar was never sent (words are written first), so it is left out; a reason
+    that is not there reads LOST_WORD.
     """
     operations: dict[Operation, int] = {}
     targets: dict[str, int] = {}
@@ -172,15 +183,16 @@ def merge_operations(directory: Path) -> Operations:
     tables: list[_Table] = [_joined(_Columns(_STARTED).whole(), _Columns(_ENDED).whole())]
     for path in sorted(directory.glob("ops-*.seg")):
         records = read_segment(path)
-        words = read_words(path.with_suffix(".words"))
+        words = [*read_words(path.with_suffix(".words")), LOST_WORD]
+        lost = len(words) - 1
         ops, asked, causes = (np.full(len(words), -1, dtype=np.int32) for _ in range(3))
         starts, ends = _Columns(_STARTED), _Columns(_ENDED)
         for at in range(0, len(records), _CHUNK):
             chunk = records[at : at + _CHUNK]
-            known = (chunk["op"] < len(words)) & (chunk["target"] < len(words))
+            known = (chunk["op"] < lost) & (chunk["target"] < lost)
             invocations = chunk["type"] == INVOKE
             began, ended = chunk[known & invocations], chunk[known & ~invocations]
-            cause = np.where(ended["reason"] < len(words), ended["reason"], 0)
+            cause = np.minimum(ended["reason"], lost)
             _learn(began["op"], words, ops, operations)
             _learn(began["target"], words, asked, targets)
             _learn(cause, words, causes, reasons)

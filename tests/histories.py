@@ -64,6 +64,7 @@ class HistoryBuilder:
         self._extra: dict[tuple[str, str], set[int]] = {}
         self.phase("load", 0.0)
         self.phase("stopping", self.plan.duration)
+        self.phase("judging", self.plan.duration + 6)
 
     # --- told ---
 

@@ -20,7 +20,7 @@ from harness.checkers.phases import PHASES
 from harness.checkers.replicas import replica_divergence, unreported_divergence
 from harness.checkers.service import availability, lag, latency
 from harness.checkers.stalls import writer_stall
-from harness.checkers.validity import enough_samples, fault_bit, final_state, generator, probes
+from harness.checkers.validity import enough_samples, fault_bit, final_state, generator, probes, record
 from harness.checkers.verdict import Finding, Verdict
 from harness.history import History
 
@@ -50,6 +50,7 @@ CHECKS: Final[dict[str, Callable[[Facts], Iterable[Finding]]]] = {
     "generator": generator,
     "probes": probes,
     "final_state": final_state,
+    "record": record,
 }
 
 

@@ -103,6 +103,9 @@ def recovery(facts: Facts) -> Iterator[Finding]:
         elif window.whole is None:
             until = (facts.timeline.load_end - window.heal_began) / 1e9
             yield _never(facts, window, f"not whole again {max(until, 0):.1f} s after healing began, when load ended")
+        elif window.observers and not window.detected_by and (window.kind == "kill" or facts.overdue(window)):
+            yield Finding("recovery", "unknown", "nobody was seen to lose anybody: nothing tells when all was back",
+                          severity=severity, subject=window.name)  # fmt: skip
         elif following is None and (still := _still_broken(facts)):
             yield _never(facts, window, still)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,5 +47,15 @@ def _longest(facts: Facts, window: FaultWindow, context: str) -> Finding:
         default = window.detection_s + SLACK
     unanswered = " (no answer came)" if ops.end[worst] < 0 else ""
     summary = f"longest {context} write {duration(longest)}{unanswered}"
-    return judged("writer_stall", longest, limit, summary, default=default, unit="s", subject=subject,
-                  evidence=(facts.operation(worst),))  # fmt: skip
+    found = judged("writer_stall", longest, limit, summary, default=default, unit="s", subject=subject,
+                   evidence=(facts.operation(worst),))  # fmt: skip
+    # whoever gave up waiting knows only how long it was at least
+    given_up = int((ops.end[rows] < 0).sum() + np.isin(ops.reason[rows], _timeouts(facts)).sum())
+    if limit is not None and given_up and found.outcome == "pass":
+        summary += f"; {given_up:,} were given up, so that nobody knows how long they would have taken"
+        return replace(found, outcome="unknown", summary=summary)
+    return found
+
+
+def _timeouts(facts: Facts) -> list[int]:
+    return [number for number, reason in enumerate(facts.operations.reasons) if reason == "timeout"]

@@ -1,5 +1,4 @@
-"""Whether the run can carry a judgement at all: enough_samples, fault_bit, generator, probes,
-final_state.
+"""Whether the run can carry a judgement at all: enough_samples, fault_bit, generator, probes, final_state, record.
 
 None of these can find a violation. What they miss makes the verdict INCONCLUSIVE, because a fault that did not bite or
 an operation that never ran would otherwise count as survived.
@@ -12,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.checkers.facts import Facts
+from harness.checkers.facts import CHANCE, WRITES, Facts
 from harness.checkers.phases import PHASES
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding
 from harness.checkers.windows import step_name
@@ -21,9 +21,9 @@ from harness.history import OK
 
 MIN_SAMPLES: Final = 10
 MIN_PHASE_S: Final = 1.0
+CALM: Final = ("before", "after")
 LATE_SHARE: Final = 0.01
 RATE_SHARE: Final = 0.9
-CHANCE: Final = 4.0  # standard deviations that the number of random arrivals may stay below its mean
 
 
 def enough_samples(facts: Facts) -> Iterator[Finding]:
@@ -38,6 +38,7 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
         return
     thin: list[dict[str, Any]] = []
     fewest = float(len(ops))
+    full = dict(facts.history.load.get("dropped", {})).get("max_rows", 0)
     for number, phase in enumerate(PHASES):
         lasted = facts.timeline.lasting(phase)
         needed = wanted
@@ -45,10 +46,16 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
             needed = min(wanted, facts.plan.load.rate * lasted / 2)
         if lasted < MIN_PHASE_S:
             continue
-        count = _touching(facts, number)
+        inside = _touching(facts, number)
+        count = int(inside.sum())
         fewest = min(fewest, count)
+        told = {"phase": phase, "lasted_s": round(lasted, 3), "operations": count, "needed": needed}
         if count < needed:
-            thin.append({"phase": phase, "lasted_s": round(lasted, 3), "operations": count, "needed": needed})
+            thin.append(told)
+        elif phase in CALM and not (ops.outcome[inside] == OK).any():
+            thin.append({**told, "problem": "none ended ok"})
+        elif full and not (inside & ops.of_kind(*WRITES)).any():
+            thin.append({**told, "problem": "no write: load.max_rows was reached"})
     thin.extend(_never_succeeded(facts))
     if thin:
         named = ", ".join(str(item.get("phase") or item.get("operation")) for item in thin)
@@ -59,27 +66,30 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
                       severity=severity, value=fewest, limit=wanted, unit="operations")  # fmt: skip
 
 
-def _touching(facts: Facts, phase: int) -> int:
-    """Operations in flight at some moment of a phase: closed-loop users that all block in it are samples of it."""
-    ops = facts.operations
-    known_until = np.where(ops.end >= 0, ops.end, facts.timeline.load_end)
+def _touching(facts: Facts, phase: int) -> npt.NDArray[np.bool_]:
+    """Mask of the operations in flight at some moment of a phase: closed-loop users that all block in it are samples
+    of it. One without an answer counts for as long as its user waits."""
+    ops, load = facts.operations, facts.plan.load
+    patience = max([load.timeout, *(o.call.timeout for o in load.operations if o.call is not None)])
+    known_until = np.where(ops.end >= 0, ops.end, ops.start + round(patience * 1e9))
     inside = np.zeros(len(ops), dtype=np.bool_)
     for name, start, end in facts.timeline.intervals:
         if name == PHASES[phase]:
             inside |= (ops.intended < end) & (known_until >= start)
-    return int(inside.sum())
+    return inside
 
 
 def _never_succeeded(facts: Facts) -> Iterator[dict[str, Any]]:
-    """Planned table operations without a single ok: a check over their writes would pass with nothing in hand."""
+    """Operations without a single ok: a check over them would pass with nothing in hand."""
     ops = facts.operations
     good = {ops.operations[i].name for i in np.unique(ops.op[ops.outcome == OK])}
-    ran = {ops.operations[i].name for i in np.unique(ops.op)}
-    for planned in facts.plan.load.operations:
-        if planned.name not in ran:
-            yield {"operation": planned.name, "problem": "never ran"}
-        elif planned.kind != "rpc" and planned.name not in good:
-            yield {"operation": planned.name, "problem": "never succeeded"}
+    ran = {ops.operations[i].name: ops.operations[i].kind for i in np.unique(ops.op)}
+    planned = {operation.name for operation in facts.plan.load.operations}
+    for name in planned - ran.keys():
+        yield {"operation": name, "problem": "never ran"}
+    for name, kind in ran.items():  # of a locustfile's calls some may be meant to fail
+        if name not in good and (name in planned or kind in (*WRITES, "read")):
+            yield {"operation": name, "problem": "never succeeded"}
 
 
 def fault_bit(facts: Facts) -> Iterator[Finding]:
@@ -106,6 +116,10 @@ def fault_bit(facts: Facts) -> Iterator[Finding]:
             trouble = f"{step.kind} was not seen to bite"
         elif not trouble and step.action.lasting and "healed" not in records:
             trouble = f"{step.kind} was not seen healed"
+        if not trouble and step.until is not None and "healing" in records:
+            ended = records["healing"].detail.get("ended")
+            if ended in ("timeout", "load ended"):
+                trouble = f"{step.kind} waited for {step.until.event} and never saw it ({ended})"
         if not trouble and any(mark.detail.get("step", step.id) == step.id for mark in missed):
             trouble = f"{step.kind}: a renewal came late, so it may have healed by itself for a moment"
         evidence = tuple(
@@ -132,7 +146,7 @@ def generator(facts: Facts) -> Iterator[Finding]:
     problems += [f"worker {m.detail.get('worker', '?')} fell silent" for m in facts.history.marks("worker_silent")]
     problems += [str(m.detail.get("cause", "load failed")) for m in facts.history.marks("load_failed")]
     problems += [f"load was stopped by {m.detail.get('by', '?')}" for m in facts.history.marks("load_stopped")]
-    if not load and planned.rate is not None:
+    if not load:
         problems.append("the load generator left no figures")
     if offered and late > LATE_SHARE * offered:
         problems.append(f"{late:,} of {offered:,} operations were dropped because the generator was late")
@@ -143,6 +157,9 @@ def generator(facts: Facts) -> Iterator[Finding]:
     sent = offered - sum(dropped.values())
     if offered and recorded < RATE_SHARE * sent:
         problems.append(f"{sent:,} operations were started and {recorded:,} are in the history")
+    ended = int((facts.operations.end >= 0).sum())
+    if (completed := int(load.get("completed", 0))) > ended:  # each is on disk before it is counted
+        problems.append(f"{completed:,} operations were answered and {ended:,} answers are in the history")
     evidence: list[dict[str, Any]] = [
         {"worker": name, **figures} for name, figures in dict(load.get("workers", {})).items()
     ]
@@ -181,12 +198,35 @@ def probes(facts: Facts) -> Iterator[Finding]:
 
 
 def final_state(facts: Facts) -> Iterator[Finding]:
-    """The nodes' own copies and views were read after quiesce."""
+    """The nodes' own copies and views were read after quiesce, of every node and every planned copy."""
     final = facts.history.final
     if final is None:
         yield Finding("final_state", "unknown", "the run ended before the nodes were read")
-    elif final.problems:
-        evidence = tuple({"problem": problem} for problem in final.problems[:EVIDENCE_LIMIT])
-        yield Finding("final_state", "unknown", final.problems[0], evidence=evidence, value=float(len(final.problems)))
+        return
+    asked = {facts.node(view.node) for view in final.views if view.answered}
+    problems = [*final.problems]
+    if not problems:
+        problems += [f"{node}: was not asked" for node in facts.nodes if node not in asked]
+        problems += [
+            f"{node}: its copy of {t.name} was not read" for t in facts.plan.tables for node in facts.unread(t.name)
+        ]
+    if problems:
+        evidence = tuple({"problem": problem} for problem in problems[:EVIDENCE_LIMIT])
+        yield Finding("final_state", "unknown", problems[0], evidence=evidence, value=float(len(problems)))
     else:
         yield Finding("final_state", "pass", f"{len(final.views)} nodes and {len(final.replicas)} copies were read")
+
+
+def record(facts: Facts) -> Iterator[Finding]:
+    """What the run wrote down can be read back, to its end."""
+    history = facts.history
+    problems = [*history.damage]
+    if not any(mark.detail.get("phase") == "judging" for mark in history.marks("phase")):
+        problems.append("the journal ends before the run came to be judged")
+    if (sampled := int(history.load.get("lag_samples", 0))) > len(history.lag.rows):
+        problems.append(f"{sampled:,} lag samples were taken and {len(history.lag.rows):,} are in the history")
+    if problems:
+        evidence = tuple({"problem": problem} for problem in problems[:EVIDENCE_LIMIT])
+        yield Finding("record", "unknown", "; ".join(problems[:EVIDENCE_LIMIT]), evidence=evidence)
+    else:
+        yield Finding("record", "pass", "every file of the run is whole")

@@ -35,6 +35,7 @@ CHECKS: dict[str, tuple[Unit, str]] = {
     "generator": ("yes", "the load generator kept its rate"),
     "probes": ("yes", "every node was watched to the end"),
     "final_state": ("yes", "every replica could be read after quiesce"),
+    "record": ("yes", "what the run wrote down can be read back, to its end"),
     "rpc": ("yes", "answers of the scenario's own expect: rpc"),
 }
 LOWER = frozenset({"availability", "enough_samples"})  # a bare upper limit makes no sense for these

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from histories import HistoryBuilder, healthy
-from plans import three_nodes
+from plans import NAMES, three_nodes
 
 from harness.checkers import Facts, Finding, Verdict, check
 from harness.checkers.service import phase_table
@@ -277,7 +278,7 @@ def test_an_operation_that_a_fault_caught_in_flight_belongs_to_the_fault(tmp_pat
 )
 def test_service_is_held_against_limits(tmp_path: Path, name: str, limit: dict[str, Any], outcome: str) -> None:
     built = healthy(three_nodes(duration=60.0, expectations=[{"check": name, "limit": limit}]))
-    built.lag = [(at, 0.0005, at, "kv", "n1", "n2", "transaction") for at in range(1, 50)]
+    built.lag = [(at, 0.0005, at, "kv", a, b, "transaction") for at in range(1, 50) for a, b in permutations(NAMES, 2)]
     verdict = judged(built, tmp_path)
     finding = one(verdict, name)
     assert finding.outcome == outcome

@@ -87,7 +87,7 @@ def test_jsonl_tells_invocations_completions_and_events_in_order(tmp_path: Path)
     told = [json.loads(line) for line in exported(tmp_path, "jsonl")]
     assert [t["time"] for t in told] == sorted(t["time"] for t in told)
     kinds = [t["type"] for t in told]
-    assert kinds == ["mark", "invoke", "invoke", "fail", "fault", "ok", "invoke", "mark"]
+    assert kinds == ["mark", "invoke", "invoke", "fail", "fault", "ok", "invoke", "mark", "mark"]
     completed = told[3]
     assert (completed["reason"], completed["kind"], completed["target"]) == ('{aborted,"no"}', "read", "n2")
     assert told[6] == {
