@@ -28,8 +28,12 @@ class Runner(Protocol):
 
     def send(self, type: str, data: dict[str, Any], client_id: str) -> None: ...
     def users_of(self, client_id: str) -> int: ...
-    def missing(self) -> list[str]:
-        """Client ids of workers whose heartbeat stopped."""
+    def hears(self, client_id: str) -> bool:
+        """Whether the worker's heartbeat comes."""
+        ...
+
+    def knows(self, client_id: str) -> bool:
+        """False once the worker has said goodbye, or was given up after a minute without heartbeat."""
         ...
 
     def quit(self) -> None: ...
@@ -37,7 +41,10 @@ class Runner(Protocol):
 
 @dataclass(slots=True)
 class _Peer:
-    """A worker as the master knows it. ``offset``: its clock minus ours, ns, known up to ``error``."""
+    """A worker as the master knows it. ``offset``: its clock minus ours, ns, known up to ``error``.
+
+    ``silent`` it may come back, ``gone`` it does not.
+    """
 
     client_id: str
     name: str
@@ -46,10 +53,15 @@ class _Peer:
     pid: int
     ready: bool = False
     done: bool = False
-    lost: bool = False
+    silent: bool = False
+    gone: bool = False
     offset: int = 0
     error: int = 0
     pings: list[tuple[int, int]] = field(default_factory=list)  # (round trip, offset)
+
+    @property
+    def here(self) -> bool:
+        return not (self.silent or self.gone)
 
 
 class Coordinator:
@@ -63,6 +75,7 @@ class Coordinator:
         self._peers: dict[str, _Peer] = {}
         self._began = False
         self._stopping = False
+        self._halted = False  # Locust has ended the test before we did
         self._changed = threading.Condition()
 
     @property
@@ -77,7 +90,7 @@ class Coordinator:
         """Until every expected worker has connected to every node; False when the run was stopped before."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or sum(p.ready for p in self._peers.values()) >= self.expected
+                lambda: self._stopping or sum(p.ready and p.here for p in self._peers.values()) >= self.expected
             )
             return not self._stopping
 
@@ -86,7 +99,7 @@ class Coordinator:
     def on_hello(self, client_id: str, data: dict[str, Any]) -> None:
         if client_id in self._peers:
             return
-        if self._began or len(self._peers) >= self.expected:
+        if self._began or sum(p.here for p in self._peers.values()) >= self.expected:
             cause = "load has begun" if self._began else f"{self.expected} worker(s) are here already"
             self._runner.send("harness_refused", {"cause": cause}, client_id)
             return
@@ -125,8 +138,8 @@ class Coordinator:
         self._event("clock_offset", worker=peer.name, offset_ns=peer.offset, error_ns=peer.error)
 
     def on_ready(self, client_id: str, data: dict[str, Any]) -> None:
-        for problem in data["problems"]:
-            self._event("load_problem", cause=problem)
+        for cause in data["problems"]:
+            self.problem(cause)
         with self._changed:
             self._peers[client_id].ready = not data["problems"]
             self._changed.notify_all()
@@ -152,12 +165,21 @@ class Coordinator:
 
     # --- the course of the run ---
 
-    def begin(self) -> None:
+    def problem(self, cause: str) -> None:
+        """Load cannot begin: the owner ends the run."""
+        self._event("load_problem", cause=cause)
+
+    def spawned(self, users: int) -> None:
+        """Locust has started (or stopped) users until there are that many."""
+        if not self._began:
+            self._began = True
+            threading.Thread(target=self._begin, daemon=True).start()
+        elif users != self.load.users and not (self._stopping or self._halted):
+            self._event("load_failed", cause=f"the number of users was changed to {users} in the web page")
+
+    def _begin(self) -> None:
         """Users are spawned: wait until all have been reported (Locust itself waits a second at most), then tell each
         worker who serves what, and the owner when load is full."""
-        if self._began:
-            return
-        self._began = True
         if self.load.locustfile is None and not self._all_users():
             return
         now = time.monotonic_ns()
@@ -166,7 +188,7 @@ class Coordinator:
                 self._runner.send("harness_go", {"offset": -peer.offset}, peer.client_id)
             self._channel.send({"type": "full_load", "time": now})
             return
-        peers = sorted((p for p in self._peers.values() if not p.lost), key=lambda p: p.index)
+        peers = sorted((p for p in self._peers.values() if p.here), key=lambda p: p.index)
         nodes = [target["node"] for target in self._job["targets"]]
         driven = [share.node for share in shares(self.load.operations, nodes, self.load.users)]
         placed = place([self._runner.users_of(peer.client_id) for peer in peers], driven)
@@ -190,16 +212,19 @@ class Coordinator:
             if there >= self.load.users:
                 return True
             if time.monotonic() > deadline:
-                self._event("load_problem", cause=f"only {there} of {self.load.users} users came")
+                self.problem(f"only {there} of {self.load.users} users came")
                 break
             with self._changed:
                 self._changed.wait(0.02)
         return False
 
-    def page_stopped(self) -> None:
-        """Somebody stopped the test in the web page."""
-        missing = set(self._runner.missing())
-        if not self._stopping and any(not p.lost and p.client_id not in missing for p in self._peers.values()):
+    def halted(self) -> None:
+        """Locust ends the test: we told it to, no worker is left, or somebody pressed the web page's button."""
+        if self._stopping or self._halted:
+            return
+        self._look()
+        self._halted = True
+        if any(peer.here for peer in self._peers.values()):
             self._event("load_stopped", by="web page")
 
     def stop(self, timeout: float) -> None:
@@ -211,11 +236,11 @@ class Coordinator:
             self._runner.send("harness_stop", {"timeout": timeout}, peer.client_id)
         with self._changed:
             self._changed.wait_for(
-                lambda: all(p.done or p.lost or not p.ready for p in self._peers.values()), timeout + 2.0
+                lambda: all(p.done or not (p.here and p.ready) for p in self._peers.values()), timeout + 2.0
             )
         for peer in self._peers.values():
-            if not (peer.done or peer.lost) and peer.ready:
-                self._event("worker_silent", worker=peer.name)
+            if peer.here and peer.ready and not peer.done:
+                self._event("worker_silent", worker=peer.name, cause=f"not ended after {timeout + 2:g} s")
         self._channel.send({"type": "done"})
         self._runner.quit()
 
@@ -231,20 +256,33 @@ class Coordinator:
         self.stop(timeout)
 
     def _watch(self) -> None:
-        """Name workers whose heartbeat stopped: for those elsewhere nobody else would notice."""
+        """Name workers that cannot be heard: of one that hangs, or is elsewhere, nobody else would notice."""
         while not self._stopping:
-            for client_id in self._runner.missing():
-                peer = self._peers.get(client_id)
-                if peer is not None and not peer.lost and not peer.local:
-                    self._event("worker_lost", worker=peer.name, cause="no heartbeat")
-                    self._lose(peer.name)
+            if not self._halted:
+                self._look()
             with self._changed:
                 self._changed.wait(0.5)
+
+    def _look(self) -> None:
+        for peer in self._peers.values():
+            if peer.gone:
+                continue
+            if not (peer.local or self._runner.knows(peer.client_id)):  # of a local one the owner knows
+                self._lose(peer.name)
+                self._event("worker_lost", worker=peer.name, cause="it left")
+            elif self._runner.hears(peer.client_id) == peer.silent:
+                with self._changed:
+                    peer.silent = not peer.silent
+                    self._changed.notify_all()
+                if peer.silent:
+                    self._event("worker_silent", worker=peer.name, cause="no heartbeat")
+                else:
+                    self._event("worker_returned", worker=peer.name)
 
     def _lose(self, name: str) -> None:
         with self._changed:
             for peer in self._peers.values():
-                peer.lost |= peer.name == name
+                peer.gone |= peer.name == name
             self._changed.notify_all()
 
     def _event(self, name: str, **detail: Any) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from harness.dist.tls import Credentials
@@ -213,7 +214,7 @@ class LoadRun:
                 with self._changed:
                     self._workers.add(detail["worker"])
             case "worker_silent" | "worker_lost":
-                self._miss(detail["worker"], f"worker {detail['worker']}: {detail['cause']}")
+                self._miss(detail["worker"], f"no worker is left ({detail['worker']}: {detail['cause']})")
             case "disk_full":
                 cause = f"load process {detail['worker']}: {detail['cause']}"
                 self._fail(DiskFull("write history", cause, "free some space or use --out DIR"))
@@ -228,7 +229,7 @@ class LoadRun:
             return
         cause = f"signal {-code}" if code < 0 else f"exit code {code}"
         log = log_of(self._rundir, name)
-        told = f"Locust process {name} ended: {cause}"
+        told = f"Locust process {name} ended: {cause}" + (f" ({_last_words(log)})" if code > 0 else "")
         if name == "master" or self._full_load is None:
             self._fail(LoadFailed("load", told, f"see {log}"))
             return
@@ -260,6 +261,14 @@ class LoadRun:
         with self._changed:
             self._trouble = self._trouble or error
             self._changed.notify_all()
+
+
+def _last_words(log: Path) -> str:
+    """What a process that ended with an error said last: of a traceback the error itself."""
+    with contextlib.suppress(OSError):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip()[:300] if lines else "without a word"
+    return "its log cannot be read"
 
 
 def _endpoint(target: Target) -> dict[str, Any]:

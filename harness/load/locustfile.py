@@ -10,11 +10,12 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from locust import User, events, task
 from locust.exception import StopUser
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_time
 
 from harness.dist.tls import Credentials
@@ -114,8 +115,12 @@ class _MasterRunner:
         client = self._runner.clients.get(client_id)
         return client.user_count if client is not None else 0
 
-    def missing(self) -> list[str]:
-        return [client.id for client in self._runner.clients.missing]
+    def hears(self, client_id: str) -> bool:
+        client = self._runner.clients.get(client_id)
+        return client is not None and client.state != STATE_MISSING
+
+    def knows(self, client_id: str) -> bool:
+        return client_id in self._runner.clients
 
     def quit(self) -> None:
         environment: Any = self._runner.environment
@@ -132,6 +137,8 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
     coordinator = Coordinator(channel, job, _MasterRunner(runner))
     if coordinator.load.locustfile is not None:
         environment.user_classes = [c for c in environment.user_classes if c is not OperationsUser]
+        if not environment.user_classes:
+            coordinator.problem(f"{coordinator.load.locustfile} has no class of users")
     listeners = {
         "hello": lambda msg: coordinator.on_hello(msg.node_id, msg.data),
         "clock": lambda msg: coordinator.on_clock(msg.node_id, msg.data),
@@ -143,10 +150,8 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
     }
     for name, listener in listeners.items():
         runner.register_message(f"harness_{name}", lambda msg, listener=listener, **_: listener(msg))
-    environment.events.spawning_complete.add_listener(
-        lambda **_: threading.Thread(target=coordinator.begin, daemon=True).start()
-    )
-    environment.events.test_stop.add_listener(lambda **_: coordinator.page_stopped())
+    environment.events.spawning_complete.add_listener(lambda user_count, **_: coordinator.spawned(user_count))
+    environment.events.test_stopping.add_listener(lambda **_: coordinator.halted())
     coordinator.start()
     if not coordinator.wait_ready():
         sys.exit(0)
@@ -178,10 +183,18 @@ def _be_worker(environment: Any, runner: WorkerRunner) -> None:
         "stop": lambda msg: worker.on_stop(msg.data),
         "refused": refused,
     }
+
+    def obey(listener: Callable[[Any], None], msg: Any) -> None:
+        try:
+            listener(msg)
+        except Exception as error:
+            worker.broken(error)
+            raise
+
     for name, listener in listeners.items():
         runner.register_message(
             f"harness_{name}",
-            lambda msg, listener=listener, **_: listener(msg),
+            lambda msg, listener=listener, **_: obey(listener, msg),
             concurrent=name != "clock",
         )
     page = PageStats(worker.stats)
@@ -191,6 +204,9 @@ def _be_worker(environment: Any, runner: WorkerRunner) -> None:
             page.report(data)
 
     environment.events.report_to_master.add_listener(report)
+    environment.events.user_error.add_listener(
+        lambda user_instance, exception, **_: worker.user_failed(type(user_instance).__name__, exception)
+    )
     if LIFELINE_FD in os.environ:
         threading.Thread(target=_follow_owner, args=(int(os.environ[LIFELINE_FD]), worker), daemon=True).start()
     worker.hello()

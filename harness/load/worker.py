@@ -11,13 +11,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from harness.dist import Runtime
 from harness.dist.tls import Credentials
-from harness.errors import HarnessError
+from harness.errors import DiskFull, HarnessError
 from harness.load.client import Link, Recorder, Session
 from harness.load.driver import Driver
 from harness.load.snapshot import Meter, Stats
@@ -27,6 +28,7 @@ from harness.segments import Segment
 
 _CONNECT_WITHIN: Final = 15.0  # s for the first connection to each node
 _CHUNK: Final = 1 << 18  # bytes of a segment in one message
+_ERRORS: Final = 5  # different errors of users' own code that are told
 
 Send = Callable[[str, dict[str, Any]], None]
 
@@ -75,6 +77,7 @@ class Worker:
         self._shipped: dict[str, int] = {}
         self._users = itertools.count()
         self._first_user = 0
+        self._errors: set[str] = set()
 
     def hello(self) -> None:
         self._send("harness_hello", {"index": self._index, "pid": os.getpid(), "boot": boot_id()})
@@ -172,7 +175,20 @@ class Worker:
         number = self._first_user + next(self._users)
         return Session(self._links[number % len(self._links)], self._recorder)
 
+    def user_failed(self, user: str, error: BaseException) -> None:
+        """A user's own code has raised ``error``; each kind is told once. What it says of the target nobody knows."""
+        kind = f"{user}: {type(error).__name__}"
+        if kind in self._errors or len(self._errors) >= _ERRORS or self.ended:
+            return
+        self._errors.add(kind)
+        said = next(iter(str(error).splitlines()), "")
+        self._event("load_failed", f"{kind}: {said[:200]}" if said else kind)
+
     # --- what we say ---
+
+    def broken(self, error: Exception) -> None:
+        """A defect of ours, or a master of another version: nobody else would hear of it."""
+        self._event("load_problem", f"{self.name or 'worker'}: {type(error).__name__}: {error}")
 
     def _tick(self) -> None:
         parker = self._runtime.parker()
@@ -182,12 +198,15 @@ class Worker:
                 self.report()
 
     def report(self) -> None:
-        """Send the figures, and of a segment that only we can read what is new in it."""
+        """Send of a segment that only we can read what is new in it, then the figures: what they count is recorded."""
         self.meter.measure()
+        if self._recorder is not None:
+            with suppress(DiskFull):  # told by the recorder
+                self._recorder.flush()
+            if self._shipping is not None:
+                for path in (self._shipping.with_suffix(".words"), self._shipping):
+                    self._ship(path)
         self._send("harness_snapshot", self.stats.snapshot(self.name, self.clock(), self.meter.to_json()))
-        if self._shipping is not None:
-            for path in (self._shipping.with_suffix(".words"), self._shipping):
-                self._ship(path)
 
     def _ship(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -197,12 +216,12 @@ class Worker:
                 self._shipped[path.name] = file.tell()
 
     def _on_disk_full(self, error: OSError) -> None:
-        self._send(
-            "harness_event",
-            {"name": "disk_full", "detail": {"worker": self.name, "cause": error.strerror or str(error)}},
-        )
+        self._event("disk_full", error.strerror or str(error))
         if self.driver is not None:
             self.driver.halt()
+
+    def _event(self, name: str, cause: str) -> None:
+        self._send("harness_event", {"name": name, "detail": {"worker": self.name, "cause": cause}})
 
 
 def boot_id() -> str:

@@ -42,7 +42,9 @@ def line(event: Any, plan: Plan) -> tuple[str, str] | None:
             return _observed(event, plan)
         case Mark(name="phase"):
             return "strong", _PHASES.get(str(event.detail.get("phase")), printable(str(event.detail.get("phase"))))
-        case Mark(name="worker_lost" | "load_failed" | "renewal_missed"):
+        case Mark(
+            name="worker_lost" | "worker_silent" | "worker_returned" | "load_failed" | "load_stopped" | "renewal_missed"
+        ):
             told = ", ".join(f"{key} {value}" for key, value in event.detail.items())
             return "unknown", printable(f"{event.name.replace('_', ' ')}: {told}")
     return None

@@ -20,7 +20,9 @@ class Locust:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
-        self.users = {"a": 2, "b": 1}
+        self.users = {"a": 2, "b": 1, "c": 1}
+        self.unheard: set[str] = set()
+        self.unknown: set[str] = set()
         self.quits = 0
 
     def send(self, type: str, data: dict[str, Any], client_id: str) -> None:
@@ -29,8 +31,11 @@ class Locust:
     def users_of(self, client_id: str) -> int:
         return self.users[client_id]
 
-    def missing(self) -> list[str]:
-        return []
+    def hears(self, client_id: str) -> bool:
+        return client_id not in self.unheard | self.unknown
+
+    def knows(self, client_id: str) -> bool:
+        return client_id not in self.unknown
 
     def quit(self) -> None:
         self.quits += 1
@@ -63,6 +68,24 @@ class Table:
     def hello(self, client_id: str, index: int, boot: str | None = None) -> None:
         self.coordinator.on_hello(client_id, {"index": index, "pid": 1, "boot": boot_id() if boot is None else boot})
 
+    def ready(self, **workers: int) -> None:
+        for client_id, index in workers.items():
+            self.hello(client_id, index)
+            self.coordinator.on_ready(client_id, {"problems": []})
+
+    def heard(self, name: str) -> dict[str, Any]:
+        """The next event of this name, as the owner hears it."""
+        return next(m["detail"] for m in self.owner if m.get("name") == name)
+
+    def told(self) -> list[str]:
+        """What the owner was told since the last time, events by their names."""
+        self.coordinator.on_event({"name": "until now", "detail": {}})
+        return list(iter(lambda: self._next(), "until now"))
+
+    def _next(self) -> str:
+        message = next(self.owner)
+        return str(message.get("name", message["type"]))
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> Table:
@@ -80,15 +103,13 @@ def test_a_worker_from_elsewhere_gets_other_addresses_and_no_file(table: Table, 
 
 
 def test_rate_is_split_by_the_users_that_are_there(table: Table) -> None:
-    for client_id, index in (("a", 1), ("b", 0)):
-        table.hello(client_id, index)
-        table.coordinator.on_ready(client_id, {"problems": []})
+    table.ready(a=1, b=0)
     assert table.coordinator.wait_ready()
-    table.coordinator.begin()
+    table.coordinator.spawned(3)
+    told = [next(table.owner) for _ in range(3)]
     (first,), (second,) = table.locust.to("a", "harness_go"), table.locust.to("b", "harness_go")
     assert (first["placed"], second["placed"]) == (["n1", "n2"], ["n3"])
     assert (first["parts"], second["parts"]) == ({"n1": 1.0, "n2": 1.0}, {"n3": 1.0})
-    told = [next(table.owner) for _ in range(3)]
     assert [t["type"] for t in told] == ["event", "event", "full_load"]
     assert told[2]["time"] == first["begin"] + 2_000_000_000  # after the ramp
     table.hello("c", 0)
@@ -129,3 +150,89 @@ def test_stop_waits_for_all_that_are_left(table: Table) -> None:
     assert told == ["event"]
     assert table.locust.to("a", "harness_stop") == [{"timeout": 5.0}]
     assert not table.coordinator.wait_ready()
+
+
+# --- workers that cannot be heard -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [1, 0], ids=["here", "elsewhere"])
+def test_a_worker_that_stands_still_is_named_and_named_again_when_it_comes_back(table: Table, index: int) -> None:
+    table.ready(a=index)
+    table.coordinator.start()
+    table.locust.unheard = {"a"}
+    silent = table.heard("worker_silent")
+    assert silent["cause"] == "no heartbeat"
+    table.locust.unheard = set()
+    assert table.heard("worker_returned") == {"worker": silent["worker"]}
+    table.coordinator.on_done("a")
+    table.coordinator.stop(60.0)  # which waits for it, as it is back
+
+
+def test_nobody_waits_for_a_worker_that_stands_still(table: Table) -> None:
+    table.ready(a=1)
+    table.coordinator.start()
+    table.locust.unheard = {"a"}
+    table.heard("worker_silent")
+    table.coordinator.stop(1e9)
+    assert table.told() == ["done"]
+
+
+def test_a_worker_elsewhere_that_leaves_is_lost(table: Table) -> None:
+    table.ready(b=0)
+    table.coordinator.start()
+    table.locust.unknown = {"b"}
+    assert table.heard("worker_lost") == {"worker": "w2", "cause": "it left"}
+
+
+def test_the_place_of_a_worker_that_left_before_load_is_free(table: Table) -> None:
+    table.ready(a=1, b=0)
+    table.coordinator.start()
+    table.locust.unknown = {"b"}
+    table.heard("worker_lost")
+    table.hello("c", 0)
+    assert not table.locust.to("c", "harness_refused")
+    (plan,) = table.locust.to("c", "harness_plan")
+    assert plan["name"] == "w3", "its ids are its own"
+    table.coordinator.on_ready("c", {"problems": []})
+    assert table.coordinator.wait_ready()
+    table.coordinator.spawned(3)
+    assert table.heard("worker_joined")
+    assert next(table.owner)["type"] == "full_load"
+    assert not table.locust.to("b", "harness_go")
+
+
+# --- Locust's web page ------------------------------------------------------------------------------------------------
+
+
+def begun(table: Table) -> None:
+    table.ready(a=1, b=0)
+    table.coordinator.spawned(3)
+    while next(table.owner)["type"] != "full_load":
+        pass
+
+
+def test_another_number_of_users_is_told(table: Table) -> None:
+    begun(table)
+    table.coordinator.spawned(3)  # Locust's own redistribution
+    table.coordinator.spawned(1)
+    assert table.heard("load_failed") == {"cause": "the number of users was changed to 1 in the web page"}
+
+
+def test_a_stop_in_the_page_is_told_and_one_for_want_of_workers_is_not_taken_for_it(tmp_path: Path) -> None:
+    for unheard, told in ((set[str](), ["load_stopped"]), ({"a", "b"}, ["worker_silent", "worker_silent"])):
+        table = Table(tmp_path)
+        begun(table)
+        table.locust.unheard = unheard
+        table.coordinator.halted()
+        table.coordinator.halted()
+        assert table.told() == told
+
+
+def test_our_own_end_is_no_stop(table: Table) -> None:
+    begun(table)
+    for client_id in "ab":
+        table.coordinator.on_done(client_id)
+    table.coordinator.stop(1.0)
+    table.coordinator.halted()
+    table.coordinator.spawned(0)
+    assert table.told() == ["done"]

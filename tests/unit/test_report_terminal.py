@@ -64,6 +64,8 @@ def story(live: Live, folder: Path) -> None:
     live.on_event(Observation(now, "n1", "nodedown", "n2", {"reason": "net_tick\x1b[31m"}))
     live.on_event(FaultRecord(now, "s1", "partition", "not_bitten", ("n1",), {"error": "no rule"}))
     live.on_event(Mark(now, "worker_lost", {"worker": "w2"}))
+    live.on_event(Mark(now, "worker_silent", {"worker": "w1", "cause": "no heartbeat"}))
+    live.on_event(Mark(now, "load_stopped", {"by": "web page"}))
     live.on_event("something else")
 
 
@@ -79,6 +81,8 @@ def test_without_a_terminal_events_are_plain_lines(tmp_path: Path) -> None:
         "n1 lost n2 (net_tick\N{REPLACEMENT CHARACTER}[31m)",
         "partition n1 | n2 n3 was NOT seen to bite: no rule",
         "worker lost: worker w2",
+        "worker silent: worker w1, cause no heartbeat",
+        "load stopped: by web page",
     ):
         assert said in text
 
