@@ -133,7 +133,7 @@ class ScriptedFault:
 
     def inject(self) -> None:
         self.injecting.set()
-        assert self.may_inject.wait(10)
+        assert self.may_inject.wait(120)
         self._verb("inject")
 
     def bit(self) -> Evidence:

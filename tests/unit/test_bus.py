@@ -16,11 +16,11 @@ def test_a_waiter_sees_an_event_that_was_published_before() -> None:
 def test_a_waiter_is_woken_by_a_later_event() -> None:
     bus = Bus()
     found: list[object] = []
-    waiter = threading.Thread(target=lambda: found.append(bus.wait_for(lambda e: e == "healed", timeout=10)))
+    waiter = threading.Thread(target=lambda: found.append(bus.wait_for(lambda e: e == "healed", timeout=60)))
     waiter.start()
     bus.publish("cut")
     bus.publish("healed")
-    waiter.join(10)
+    waiter.join(60)
     assert found == ["healed"]
 
 
@@ -34,7 +34,7 @@ def test_closing_lets_a_waiter_without_deadline_go() -> None:
     waiter = threading.Thread(target=lambda: found.append(bus.wait_for(lambda _: True)))
     waiter.start()
     bus.close()
-    waiter.join(10)
+    waiter.join(60)
     assert found == [None]
 
 

@@ -33,7 +33,7 @@ def harness(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
-        cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
 

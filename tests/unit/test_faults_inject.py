@@ -20,6 +20,7 @@ from harness.history import FaultRecord, JournalEvent, Observation
 from harness.scenario.schema import ACTIONS
 from harness.store import RunDir
 
+WAIT = 120.0
 GROUPS = {"groups": [["n1"], ["n2", "n3"]]}
 
 
@@ -54,10 +55,10 @@ class Stage:
 
     def run(self) -> None:
         self.start()
-        assert self.injector.wait(20)
+        assert self.injector.wait(WAIT)
 
     def until(self, id: str, stage: str) -> None:
-        assert self.bus.wait_for(lambda e: isinstance(e, FaultRecord) and (e.step, e.stage) == (id, stage), 20)
+        assert self.bus.wait_for(lambda e: isinstance(e, FaultRecord) and (e.step, e.stage) == (id, stage), WAIT)
 
     def told(self, id: str) -> list[str]:
         return [e.stage for e in self.records(id)]
@@ -138,7 +139,7 @@ def test_stop_ends_what_lasts_and_skips_what_is_to_come(monkeypatch: pytest.Monk
     stage = Stage(monkeypatch, step("a"), *late)
     stage.start()
     stage.until("a", "bit")
-    assert stage.injector.stop(20)
+    assert stage.injector.stop(WAIT)
     assert stage.told("a") == WHOLE
     assert stage.detail("a", "healing") == {"ended": "load ended"}
     assert stage.told("b") == stage.told("c") == stage.told("d") == ["planned", "skipped"]
@@ -155,7 +156,7 @@ def test_until_detected_waits_for_both_sides(monkeypatch: pytest.MonkeyPatch) ->
     stage.bus.publish(Observation(now, "n2@n2", "nodedown", "n1@n1"))
     assert stage.told("a")[-1] == "bit", "one side has not noticed; what was seen before does not count"
     stage.bus.publish(Observation(now, "n1", "nodedown", "n2"))
-    assert stage.injector.wait(20)
+    assert stage.injector.wait(WAIT)
     assert stage.detail("a", "healing") == {"ended": "event"}
 
 
@@ -173,7 +174,7 @@ def test_until_an_event_on_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     stage.until("a", "bit")
     stage.bus.publish(Observation(time.monotonic_ns(), "n2", "mnesia_down", "n1"))
     stage.bus.publish(Observation(time.monotonic_ns(), "n3", "mnesia_down", "n1"))
-    assert stage.injector.wait(20)
+    assert stage.injector.wait(WAIT)
     assert stage.detail("a", "healing") == {"ended": "event"}
 
 
@@ -187,7 +188,7 @@ def test_until_gives_up_and_load_can_end_before(monkeypatch: pytest.MonkeyPatch)
     stage.until("a", "healed")
     assert stage.detail("a", "healing") == {"ended": "timeout"}
     stage.until("b", "bit")
-    assert stage.injector.stop(20)
+    assert stage.injector.stop(WAIT)
     assert stage.detail("b", "healing") == {"ended": "load ended"}
 
 
@@ -236,10 +237,10 @@ def test_healing_waits_for_an_injection_under_way(monkeypatch: pytest.MonkeyPatc
     fault = stage.faults["a"]
     fault.may_inject.clear()
     stage.start()
-    assert fault.injecting.wait(20)
+    assert fault.injecting.wait(WAIT)
     assert stage.injector.heal_all(0.05) == ("a",), "time is up and it may be in force"
     fault.may_inject.set()
-    assert stage.injector.wait(20)
+    assert stage.injector.wait(WAIT)
     assert fault.verbs[0] == "inject"
     assert fault.verbs.count("heal") == 1
 

@@ -18,6 +18,8 @@ from harness.faults.watchdog import owner_ended_well, start_watchdog
 from harness.history import Mark, read_events
 from harness.store import RunDir
 
+WAIT = 120.0
+
 # The owner: starts a watchdog, says that it runs, and waits to be killed.
 OWNER = """
 import sys, time
@@ -56,8 +58,8 @@ def marks(path: Path) -> list[Mark]:
 def test_done_lets_it_go_without_a_trace(rundir: RunDir, child: subprocess.Popen[bytes]) -> None:
     rundir.record_child(child.pid, "worker")
     watchdog = start_watchdog(rundir)
-    watchdog.done(30)
-    watchdog.done(30)
+    watchdog.done(WAIT)
+    watchdog.done(WAIT)
     assert not Path(f"/proc/{watchdog.pid}").exists()
     assert child.poll() is None
     assert marks(rundir.path) == []
@@ -66,7 +68,7 @@ def test_done_lets_it_go_without_a_trace(rundir: RunDir, child: subprocess.Popen
 def test_done_after_somebody_killed_the_watchdog(rundir: RunDir) -> None:
     watchdog = start_watchdog(rundir)
     os.kill(watchdog.pid, signal.SIGKILL)
-    watchdog.done(30)
+    watchdog.done(WAIT)
 
 
 def test_signals_of_a_terminal_do_not_end_it(rundir: RunDir, child: subprocess.Popen[bytes]) -> None:
@@ -79,8 +81,8 @@ def test_signals_of_a_terminal_do_not_end_it(rundir: RunDir, child: subprocess.P
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(watchdog.pid, number)
     process.stdin.close()
-    assert process.wait(30) == 4, "it went on to its work, and said that no engine answered"
-    assert child.wait(30) == -signal.SIGKILL
+    assert process.wait(WAIT) == 4, "it went on to its work, and said that no engine answered"
+    assert child.wait(WAIT) == -signal.SIGKILL
 
 
 def until_ignored(pid: int) -> None:
@@ -106,7 +108,7 @@ def test_owner_killed(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:
     watched = os.pidfd_open(int(pid))
     owner.kill()
     owner.wait()
-    assert child.wait(30) == -signal.SIGKILL
+    assert child.wait(WAIT) == -signal.SIGKILL
     (told,) = wait_for_marks(Path(folder), watched)
     assert told.name == "watchdog"
     assert told.detail["killed"] == [f"worker {child.pid}"]
@@ -115,7 +117,7 @@ def test_owner_killed(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:
 
 def wait_for_marks(folder: Path, pidfd: int) -> list[Mark]:
     """What the journal holds once the process has ended."""
-    assert select.select([pidfd], [], [], 30)[0], "the watchdog ends"
+    assert select.select([pidfd], [], [], WAIT)[0], "the watchdog ends"
     os.close(pidfd)
     return marks(folder)
 

@@ -19,6 +19,7 @@ from harness.load.workload import Request
 from harness.segments import Segment, merge_operations, read_segment
 
 ABS = Request("erlang", "abs", (-1,))
+WAIT = 60.0
 
 
 class Here:
@@ -33,10 +34,10 @@ class Here:
             before_write=self.recorder.flush,
         )  # fmt: skip
         self.session = Session(self.link, self.recorder)
-        self.op = Op(self.recorder.number(Operation("abs", "rpc")), "abs", "rpc", "", 0.3)
 
-    def perform(self) -> tuple[int, str]:
-        judged = self.session.perform(self.op, ABS, self.recorder.new_id())
+    def perform(self, timeout: float = WAIT) -> tuple[int, str]:
+        op = Op(self.recorder.number(Operation("abs", "rpc")), "abs", "rpc", "", timeout)
+        judged = self.session.perform(op, ABS, self.recorder.new_id())
         return judged.outcome, judged.reason
 
 
@@ -48,7 +49,7 @@ def here(tmp_path: Path) -> Iterator[Callable[..., Here]]:
     def make(script: Callable[[FakeLink], None], **recording: object) -> Here:
         peers.append(FakePeer(script).__enter__())
         made.append(Here(tmp_path, peers[-1], **recording))
-        made[-1].link.opened(5.0)
+        made[-1].link.opened(WAIT)
         return made[-1]
 
     yield make
@@ -87,7 +88,7 @@ def test_after_unknown_the_user_is_another_process(here: Callable[..., Here], tm
                 link.reply(call[0], call[1], answer)
 
     there = here(script)
-    told = [there.perform() for _ in range(4)]
+    told = [there.perform(0.3), *(there.perform() for _ in range(3))]
     assert told == [(UNKNOWN, "timeout"), (UNKNOWN, "badrpc_nodedown"), (OK, ""), (UNKNOWN, "connection_lost")]
     there.recorder.close()
     processes = [p - (1 << 40) for p in merge_operations(tmp_path).process.tolist()]

@@ -33,9 +33,10 @@ def test_anything_else_is_a_mistake_of_the_command_line(text: str) -> None:
 
 
 def test_the_wanted_port_is_taken_where_it_is_free() -> None:
+    host = "127.77.0.1"  # nobody else is given its ports
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind((host, 0))
         other.listen()
         port = other.getsockname()[1]
-        assert launch._free_port("127.0.0.1", port) != port
-    assert launch._free_port("127.0.0.1", port) == port
+        assert launch._free_port(host, port) != port
+    assert launch._free_port(host, port) == port

@@ -154,7 +154,7 @@ def test_quiesce_reconnects_and_never_recovers() -> None:
 
     nodes["n1"].answers |= {"harness_probe:views": says("n1", nodes=ALL[2:]), "net_kernel:connect_node": connect}
     marks: list[Mark] = []
-    report = quiesce(scripted_cluster(*nodes.values()), three_nodes(), marks.append)
+    report = quiesce(scripted_cluster(*nodes.values()), three_nodes(quiesce=60.0), marks.append)
     assert (report.whole, report.rested, report.reconnected) == (True, True, (("n1", "n2"),))
     assert marks[0].name == "quiesced"
     assert {call.split(":")[0] for n in nodes.values() for call, _ in n.calls} == {"harness_probe", "net_kernel"}

@@ -41,7 +41,7 @@ def test_whatever_ends_a_watch_leaves_a_mark(answer: Any) -> None:
     unused: Any = SimpleNamespace()
     watch = NodeWatch(node, membership([]), unused, unused, unused, lambda: b"", note)
     watch.start()
-    assert told.wait(10.0)
+    assert told.wait(60.0)
     watch.stop()
     assert [(mark.name, mark.detail["node"]) for mark in marks] == [("probe_failed", "n1")]
     assert marks[0].detail["cause"]
