@@ -28,7 +28,8 @@ from harness.history_files import load_history, write_final
 from harness.load.launch import LoadRun
 from harness.metrics import Metrics
 from harness.probes import Probes, baseline, quiesce, read_final_state, run_setup
-from harness.report import write_aborted, write_all
+from harness.report import Ending, write_aborted, write_all, write_troubled
+from harness.report.ending import ABORTED
 from harness.report.terminal import Live
 from harness.scenario.plan import Plan, make_plan
 from harness.scenario.render import resolved_yaml
@@ -76,13 +77,11 @@ def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Int
         try:
             with live:
                 return _Story(plan, scenario, options, engine, rundir, live, interruption).told()
-        except (HarnessError, Interrupted) as error:
-            write_aborted(rundir, plan, error)
-            raise
-        except Exception as error:
-            told = _meant(error, rundir)
-            write_aborted(rundir, plan, told)
-            raise told from error
+        except (Exception, Interrupted) as error:
+            told = error if isinstance(error, Interrupted) else _meant(error, rundir)
+            with suppress(EnvironmentProblem):  # no room for it: then the exit code alone tells
+                write_aborted(rundir, plan, told)
+            raise told from (None if told is error else error)
         finally:
             rundir.close()
 
@@ -125,32 +124,35 @@ class _Story:
         self.bus.subscribe(live.on_event)
         self.cluster: Cluster | None = None
         self.passed = False
+        self.ended_by: BaseException | None = None  # without a verdict
 
     def told(self) -> Result:
-        judged: tuple[History, Verdict, dict[str, Any]] | None = None
+        """Down and back. What went wrong first is what ended the run; what fails on the way out is told beside it."""
+        judged: tuple[History, Verdict] | None = None
+        summary: dict[str, Any] = {}
         trouble: HarnessError | None = None
         try:
             with ExitStack() as way_out:
                 try:
-                    history, verdict = self._walk(way_out)
-                finally:
+                    judged = self._walk(way_out)
                     self.interruption.hold()
-                judged = history, verdict, write_all(self.rundir, history, verdict)
+                    summary = write_all(self.rundir, *judged)
+                except BaseException as error:
+                    self.interruption.hold()
+                    judged, self.ended_by = None, error
         except Exception as error:
-            if judged is None:
-                raise
             trouble = _meant(error, self.rundir)
-        assert judged is not None
-        history, verdict, summary = judged
-        code = verdict.exit_code
+        if judged is None:
+            assert self.ended_by is not None
+            if trouble is not None:
+                self.live.progress(str(trouble))
+            raise self.ended_by
+        history, verdict = judged
         if trouble is not None:
-            code = code or EnvironmentProblem.exit_code
-            summary |= {"exit_code": code, "error": str(trouble)}
-            self.rundir.release_reserve()
-            with suppress(EnvironmentProblem):  # no room: what stands there is the verdict
-                self.rundir.write_json("summary.json", summary)
-        self.live.verdict(verdict, history)
-        return Result(code, summary, trouble)
+            summary = write_troubled(self.rundir, history, verdict, trouble)
+        ending = Ending.of(verdict, trouble)
+        self.live.verdict(verdict, history, ending)
+        return Result(ending.exit_code, summary, trouble)
 
     def _walk(self, way_out: ExitStack) -> tuple[History, Verdict]:
         plan, rundir = self.plan, self.rundir
@@ -158,6 +160,7 @@ class _Story:
         way_out.callback(self.bus.close)
         metrics = Metrics(plan, rundir)
         way_out.callback(metrics.finish)  # after the removal: the verdict can be scraped until the run has ended
+        way_out.push(lambda _kind, error, _trace: self._seal(metrics, error))
         self.bus.subscribe(metrics.on_event)
         self.live.serving(*metrics.serve(*self.options.metrics), wanted=self.options.metrics[1])
         watchdog = start_watchdog(rundir, self.engine)
@@ -229,6 +232,11 @@ class _Story:
             metrics.set_final(history.final)
         self.passed = verdict.exit_code == 0
         return history, verdict
+
+    def _seal(self, metrics: Metrics, error: BaseException | None) -> None:
+        """What the figures say of the run is what its other artefacts say."""
+        if self.ended_by is not None or (error is not None and self.passed):
+            metrics.set_outcome(ABORTED)
 
     def journal(self, event: JournalEvent) -> None:
         """On disk first, then to whoever listens."""

@@ -10,7 +10,7 @@ Kind = Literal["counter", "gauge", "histogram", "stateset", "info"]
 Labels = tuple[str, ...]
 
 PHASES: Final = ("starting", "baseline", "ramping", "load", "stopping", "quiesce", "judging", "ended")
-VERDICTS: Final = ("RUNNING", "PASS", "FAIL", "INCONCLUSIVE")
+VERDICTS: Final = ("RUNNING", "PASS", "FAIL", "INCONCLUSIVE", "ABORTED")
 
 # Seconds. The upper end covers a writer that waits for failure detection at Erlang's default ticktime.
 DURATION_BUCKETS: Final = (

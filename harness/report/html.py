@@ -17,6 +17,7 @@ from harness.checkers.windows import FOREVER, step_name
 from harness.checkers.words import duration, figure, share
 from harness.history import History
 from harness.report import membership, series
+from harness.report.ending import Ending
 from harness.report.events import involved
 from harness.report.summary import started_at
 from harness.report.told import headline, in_words
@@ -26,12 +27,12 @@ _HERE: Final = Path(__file__).parent
 _ORDER: Final = ("fail", "unknown", "warning", "pass", "off", "not_applicable")
 
 
-def write(rundir: RunDir, history: History, verdict: Verdict) -> Path:
+def write(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> Path:
     """Write report.html and return its path. Raises DiskFull."""
-    return rundir.write_text("report.html", render(rundir, history, verdict))
+    return rundir.write_text("report.html", render(rundir, history, verdict, ending))
 
 
-def render(rundir: RunDir, history: History, verdict: Verdict) -> str:
+def render(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> str:
     """The page. Everything that comes from a run is escaped, also inside the script's data."""
     facts = Facts(history)
     pages = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -43,6 +44,7 @@ def render(rundir: RunDir, history: History, verdict: Verdict) -> str:
         folder=rundir.path.name,
         started=started_at(rundir),
         verdict=verdict,
+        ending=ending,
         tiles=_tiles(headline(verdict, facts)),
         operations=len(history.operations),
         findings=_findings(verdict),

@@ -1,6 +1,7 @@
 """junit.xml: one testcase per finding, for whatever shows test results.
 
-A violation is a failure, what could not be judged an error, what did not apply or was silenced is skipped.
+A violation is a failure, what could not be judged an error, what did not apply or was silenced is skipped. What went
+wrong with the run itself is an error of a testcase of its own, ``run``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from harness.checkers import Finding, Verdict
-from harness.errors import HarnessError, Interrupted
 from harness.history import History
+from harness.report.ending import Ending
 from harness.report.summary import started_at
 from harness.report.told import in_words
 from harness.scenario.plan import Plan
@@ -20,21 +21,22 @@ from harness.store import RunDir
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write(rundir: RunDir, history: History, verdict: Verdict) -> None:
+def write(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> None:
     """Raises DiskFull."""
     plan: Plan = history.plan
     suite = _suite(plan, rundir)
     for finding in verdict.findings:
         _case(suite, plan.name, finding)
+    if ending.error:
+        _run_case(suite, plan, ending)
     _count(suite)
     _save(rundir, suite)
 
 
-def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> None:
+def write_aborted(rundir: RunDir, plan: Plan, ending: Ending) -> None:
     """A run without a verdict: one testcase, an error."""
     suite = _suite(plan, rundir)
-    case = ET.SubElement(suite, "testcase", classname=_text(plan.name), name="run", time="0")
-    ET.SubElement(case, "error", type=type(error).__name__, message=_text(str(error)))
+    _run_case(suite, plan, ending)
     _count(suite)
     _save(rundir, suite)
 
@@ -61,6 +63,11 @@ def _case(suite: ET.Element, scenario: str, finding: Finding) -> None:
     else:
         prefix = "warning: " if finding.warns else ""
         ET.SubElement(case, "system-out").text = _text(prefix + details)
+
+
+def _run_case(suite: ET.Element, plan: Plan, ending: Ending) -> None:
+    case = ET.SubElement(suite, "testcase", classname=_text(plan.name), name="run", time="0")
+    ET.SubElement(case, "error", type=ending.kind, message=_text(ending.error))
 
 
 def _count(suite: ET.Element) -> None:

@@ -10,8 +10,8 @@ from harness.checkers import Facts, Verdict
 from harness.checkers.phases import Timeline
 from harness.checkers.service import phase_table
 from harness.checkers.windows import FaultWindow
-from harness.errors import HarnessError, Interrupted
 from harness.history import FAIL, OK, UNKNOWN, History
+from harness.report.ending import Ending
 from harness.report.told import headline
 from harness.scenario.plan import Plan
 from harness.store import RunDir
@@ -19,13 +19,21 @@ from harness.store import RunDir
 SCHEMA_VERSION: Final = 1
 
 
-def write(rundir: RunDir, history: History, verdict: Verdict) -> dict[str, Any]:
-    """Write summary.json and return what is in it. Times in seconds from full load. Raises DiskFull."""
+def write(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> dict[str, Any]:
+    """Write summary.json and return what is in it. Raises DiskFull."""
+    summary = told(rundir, history, verdict, ending)
+    rundir.write_json("summary.json", summary)
+    return summary
+
+
+def told(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> dict[str, Any]:
+    """What summary.json holds. Times in seconds from full load."""
     facts = Facts(history)
     ops = history.operations
-    summary = {
+    return {
         **_head(rundir, facts.plan),
         **verdict.to_json(),
+        **ending.to_json(),
         "duration_s": round((facts.timeline.load_end - facts.timeline.origin) / 1e9, 3),
         "operations": {
             "total": len(ops),
@@ -38,13 +46,11 @@ def write(rundir: RunDir, history: History, verdict: Verdict) -> dict[str, Any]:
         "faults": [_fault(facts.timeline, window) for window in facts.timeline.windows],
         "phases": [row.to_json() for row in phase_table(facts, by_operation=True)],
     }
-    rundir.write_json("summary.json", summary)
-    return summary
 
 
-def write_aborted(rundir: RunDir, plan: Plan, error: HarnessError | Interrupted) -> dict[str, Any]:
+def write_aborted(rundir: RunDir, plan: Plan, ending: Ending) -> dict[str, Any]:
     """summary.json of a run that ended without a verdict."""
-    summary = {**_head(rundir, plan), "outcome": "ABORTED", "exit_code": error.exit_code, "error": str(error)}
+    summary = {**_head(rundir, plan), **ending.to_json()}
     rundir.write_json("summary.json", summary)
     return summary
 

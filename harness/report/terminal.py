@@ -22,6 +22,7 @@ from harness.checkers import Verdict
 from harness.checkers.words import duration, printable
 from harness.history import FaultRecord, History, Mark
 from harness.report.current import Current, Reader, Source
+from harness.report.ending import Ending
 from harness.report.events import involved, line
 from harness.report.told import verdict_lines, verdict_text
 from harness.scenario.plan import Plan
@@ -33,6 +34,7 @@ _STYLES: Final = {
     "PASS": "bold green",
     "FAIL": "bold red",
     "INCONCLUSIVE": "bold yellow",
+    "ABORTED": "bold red",
     "strong": "bold",
     "fail": "red",
     "unknown": "yellow",
@@ -144,12 +146,12 @@ class Live:
             "plain", f"kept the cluster: `harness console {run}` joins it, `harness clean --run {run}` removes it"
         )
 
-    def verdict(self, verdict: Verdict, history: History) -> None:
+    def verdict(self, verdict: Verdict, history: History, ending: Ending | None = None) -> None:
         """The end of the story; also told when quiet."""
         self._stop()
         if not self._quiet:
             self._console.print()
-        print_verdict(verdict, history, self._rundir.path, self._console)
+        print_verdict(verdict, history, self._rundir.path, self._console, ending)
 
     # --- lines ---
 
@@ -244,8 +246,10 @@ def _in_words(current: Current) -> list[str]:
     return told
 
 
-def print_verdict(verdict: Verdict, history: History, folder: Path, console: Console | None = None) -> None:
+def print_verdict(
+    verdict: Verdict, history: History, folder: Path, console: Console | None = None, ending: Ending | None = None
+) -> None:
     """The verdict in colour where the terminal has it: what ``harness check`` prints."""
     out = console if console is not None else Console(highlight=False)
-    for style, text in verdict_lines(verdict, history, folder):
+    for style, text in verdict_lines(verdict, history, folder, ending):
         out.print(Text(printable(text), style=_STYLES[style]), soft_wrap=True)

@@ -11,9 +11,10 @@ from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.service import PhaseStats, phase_table
 from harness.checkers.words import duration, printable, share
 from harness.history import History
+from harness.report.ending import Ending
 
 Line = tuple[str, str]
-"""(style, text); style is one of PASS, FAIL, INCONCLUSIVE, strong, fail, unknown, warn, plain, faint."""
+"""(style, text); style is one of PASS, FAIL, INCONCLUSIVE, ABORTED, strong, fail, unknown, warn, plain, faint."""
 
 _SIGNS: Final = {"fail": "✗", "unknown": "?", "warn": "!"}
 
@@ -49,10 +50,16 @@ def _lost(verdict: Verdict) -> str:
     return f"{lost:,} acknowledged write{'s' * (lost != 1)}" if lost else "nothing that was acknowledged"
 
 
-def verdict_lines(verdict: Verdict, history: History, folder: Path | None = None) -> Iterator[Line]:
-    """The whole verdict for a terminal."""
+def verdict_lines(
+    verdict: Verdict, history: History, folder: Path | None = None, ending: Ending | None = None
+) -> Iterator[Line]:
+    """The whole verdict for a terminal. ``ending``: where it is more than the verdict."""
     facts = Facts(history)
-    yield verdict.outcome, f"{verdict.outcome}  {facts.plan.name} (seed {facts.plan.seed}): {_because(verdict)}"
+    ending = ending or Ending.of(verdict)
+    because = _because(verdict)
+    if ending.outcome != verdict.outcome:
+        because = f"{because}, but the run itself went wrong: {ending.error}"
+    yield ending.outcome, f"{ending.outcome}  {facts.plan.name} (seed {facts.plan.seed}): {because}"
     yield "plain", ""
     shown = ""
     for label, answer in headline(verdict, facts):

@@ -130,7 +130,7 @@ def test_phase_and_verdict_are_state_sets(figures: Figures) -> None:
     figures.set_phase("load")
     figures.set_outcome("FAIL")
     assert dict(zip(names.PHASES, value(figures, names.PHASE), strict=True))["load"] == 1.0
-    assert value(figures, names.VERDICT) == (0.0, 0.0, 1.0, 0.0)
+    assert value(figures, names.VERDICT) == (0.0, 0.0, 1.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="lunch"):
         figures.set_phase("lunch")
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from histories import healthy
 from plans import three_nodes
 
 from harness import run
-from harness.errors import DiskFull, EnvironmentProblem
+from harness.checkers import check
+from harness.errors import DiskFull, EnvironmentProblem, Interrupted
 from harness.history import Mark, read_events
+from harness.report import write_aborted, write_again, write_all
 from harness.run import RunOptions
 from harness.signals import Interruption
 from harness.store import RunDir
@@ -30,7 +36,7 @@ class Stage:
             on_event=lambda _: None,
             progress=self.told.append,
             kept=lambda _: self.told.append("kept"),
-            verdict=lambda verdict, _: self.told.append(f"verdict {verdict.exit_code}"),
+            verdict=lambda _verdict, _history, ending: self.told.append(f"verdict {ending.outcome}"),
         )
         nothing: Any = None
         options = RunOptions(keep=keep)
@@ -43,8 +49,16 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
-def judged(stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int, *ways_out: Exception) -> run.Result:
-    """The story of a run that came to this verdict, with a way out that fails so."""
+HISTORIES = {0: lambda built: None, 1: lambda built: built.lose(1), 5: lambda built: built.mark("worker_lost", 20.0)}
+
+
+def told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int, *ways_out: Exception, ended: BaseException | None = None
+) -> run.Result:
+    """The story of a run that came to a verdict of this exit code, or ended in an error, with a way out that fails."""
+    built = healthy()
+    HISTORIES[code](built)
+    history = built.build(stage.rundir.path.parent / f"facts-{len(stage.told)}")
 
     def fail(error: Exception) -> None:
         stage.told.append("way out")
@@ -53,52 +67,122 @@ def judged(stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int, *ways_out: 
     def walk(way_out: ExitStack) -> tuple[Any, Any]:
         for error in ways_out:
             way_out.callback(fail, error)
-        return None, SimpleNamespace(exit_code=code)
-
-    def write_all(rundir: RunDir, _history: Any, verdict: Any) -> dict[str, Any]:
-        stage.told.append("written")
-        summary = {"outcome": "as judged", "exit_code": verdict.exit_code}
-        rundir.write_json("summary.json", summary)
-        return summary
+        if ended is not None:
+            raise ended
+        return history, check(history)
 
     monkeypatch.setattr(stage.story, "_walk", walk)
-    monkeypatch.setattr(run, "write_all", write_all)
     return stage.story.told()
 
 
-@pytest.mark.parametrize(("code", "exits"), [(0, 4), (1, 1), (5, 5)])
-def test_a_verdict_outlives_a_way_out_that_fails(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int, exits: int
+def artefacts(rundir: RunDir) -> tuple[str, int, int, int, str]:
+    """(outcome and exit code of summary.json, failures and errors of junit.xml, badge of report.html)."""
+    summary = rundir.read_json("summary.json")
+    suite = ElementTree.parse(rundir.path / "junit.xml").getroot()
+    page = rundir.path / "report.html"
+    badge = re.search(r'class="badge">(\w+)<', page.read_text()) if page.exists() else None
+    return (
+        summary["outcome"], summary["exit_code"], int(suite.get("failures", "")), int(suite.get("errors", "")),
+        badge[1] if badge else "",
+    )  # fmt: skip
+
+
+FULL = OSError(28, "No space left on device")
+DEFECT = ValueError("a defect")
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out", "exits", "written"),
+    [
+        (0, (), 0, ("PASS", 0, 0, 0, "PASS")),
+        (1, (), 1, ("FAIL", 1, 1, 0, "FAIL")),
+        (5, (), 5, ("INCONCLUSIVE", 5, 0, 1, "INCONCLUSIVE")),
+        (0, (GONE, DEFECT), 4, ("ABORTED", 4, 0, 1, "ABORTED")),
+        (0, (GONE,), 4, ("ABORTED", 4, 0, 1, "ABORTED")),
+        (0, (FULL,), 4, ("ABORTED", 4, 0, 1, "ABORTED")),
+        (0, (DEFECT,), 3, ("ABORTED", 3, 0, 1, "ABORTED")),
+        (1, (GONE,), 1, ("FAIL", 1, 1, 1, "FAIL")),
+        (1, (DEFECT,), 1, ("FAIL", 1, 1, 1, "FAIL")),
+        (5, (GONE,), 5, ("INCONCLUSIVE", 5, 0, 2, "INCONCLUSIVE")),
+        (5, (DEFECT,), 5, ("INCONCLUSIVE", 5, 0, 2, "INCONCLUSIVE")),
+    ],
+)
+def test_every_artefact_says_what_the_exit_code_says(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int, way_out: tuple[Exception, ...], exits: int, written: Any
 ) -> None:
-    result = judged(stage, monkeypatch, code, GONE, ValueError("a defect"))
-    assert stage.told == ["written", "way out", "way out", f"verdict {code}"]
-    assert (result.exit_code, result.trouble) == (exits, GONE)
-    assert result.summary == {"outcome": "as judged", "exit_code": exits, "error": str(GONE)}
-    assert stage.rundir.read_json("summary.json") == result.summary
+    result = told(stage, monkeypatch, code, *way_out)
+    assert (result.exit_code, artefacts(stage.rundir)) == (exits, written)
+    assert json.loads(json.dumps(result.summary, default=str)) == stage.rundir.read_json("summary.json")
+    assert stage.told[-1] == f"verdict {written[0]}"
+    assert ("error" in result.summary) == (result.trouble is not None) == bool(way_out)
+    again = RunDir.open(stage.rundir.path)
+    history = healthy().build(stage.rundir.path.parent / "again")
+    write_again(again, history, check(history))
+    assert artefacts(again)[:2] == (written[:2] if exits in (3, 4) else ("PASS", 0)), "written again it is no other"
 
 
-def test_a_way_out_without_trouble(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = judged(stage, monkeypatch, 0)
-    assert (result.exit_code, result.trouble) == (0, None)
-    assert "error" not in result.summary
+def test_an_artefact_there_is_no_room_for_is_not_left_saying_something_else(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = stage.rundir.write_text
+
+    def no_pages(name: str, text: str, mode: int = 0o644) -> Path:
+        if stage.rundir.read_json("summary.json") and "error" in stage.rundir.read_json("summary.json"):
+            raise DiskFull("write run folder", "no space left")
+        return kept(name, text, mode)
+
+    monkeypatch.setattr(stage.rundir, "write_text", no_pages)
+    result = told(stage, monkeypatch, 0, GONE)
+    assert result.exit_code == 4
+    assert stage.rundir.read_json("summary.json")["outcome"] == "ABORTED"
+    assert not (stage.rundir.path / "junit.xml").exists()
+    assert not (stage.rundir.path / "report.html").exists()
 
 
-def test_a_disk_that_fills_up_on_the_way_out_and_a_defect_there(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = judged(stage, monkeypatch, 0, OSError(28, "No space left on device"))
-    assert isinstance(full.trouble, DiskFull)
-    defect = judged(stage, monkeypatch, 1, ValueError("a defect"))
-    assert (defect.exit_code, str(defect.trouble).partition(";")[0]) == (1, "internal error: ValueError: a defect")
+@pytest.mark.parametrize("ended", [Interrupted(2), EnvironmentProblem("start cluster", "the engine is gone"), DEFECT])
+def test_what_went_wrong_first_is_what_ended_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, ended: BaseException
+) -> None:
+    with pytest.raises(type(ended)) as raised:
+        told(stage, monkeypatch, 0, GONE, ended=ended)
+    assert raised.value is ended
+    assert stage.told == ["way out", str(GONE)]
 
 
-def test_without_a_verdict_the_error_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_for_a_verdict_there_is_none(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> dict[str, Any]:
         raise DiskFull("write run folder", "no space left")
 
-    monkeypatch.setattr(stage.story, "_walk", lambda _: (None, SimpleNamespace(exit_code=0)))
     monkeypatch.setattr(run, "write_all", full)
     with pytest.raises(DiskFull):
-        stage.story.told()
+        told(stage, monkeypatch, 0)
     assert stage.told == []
+
+
+def test_an_aborted_run_leaves_no_page_of_an_earlier_verdict(stage: Stage) -> None:
+    history = healthy().build(stage.rundir.path.parent / "facts")
+    write_all(stage.rundir, history, check(history))
+    write_aborted(stage.rundir, history.plan, Interrupted(15))
+    assert artefacts(stage.rundir) == ("ABORTED", 143, 0, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("ended", "passed", "error", "says"),
+    [
+        (Interrupted(2), False, None, "ABORTED"),
+        (None, True, GONE, "ABORTED"),
+        (None, True, None, ""),
+        (None, False, GONE, ""),
+    ],
+)
+def test_the_figures_say_it_too(
+    stage: Stage, ended: BaseException | None, passed: bool, error: Exception | None, says: str
+) -> None:
+    said: list[str] = []
+    stage.story.ended_by, stage.story.passed = ended, passed
+    metrics: Any = SimpleNamespace(set_outcome=said.append)
+    stage.story._seal(metrics, error)
+    assert "".join(said) == says
 
 
 def test_the_watchdog_is_let_go_only_when_nothing_is_left(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
