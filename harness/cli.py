@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, InternalError, Interrupted, Problem, ScenarioError, UsageError
+from harness.errors import HarnessError, InternalError, Interrupted, ScenarioError, UsageError
 from harness.scenario.secrets import masked_text
-from harness.store import LATEST, RunDir
+from harness.store import RunDir
+
+RUNS = Path("runs")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -83,27 +85,11 @@ def _overrides(command: _Command) -> _Command:
     )(command)
 
 
-def _load(file: str, settings: tuple[str, ...], seed: int | None) -> Any:
-    from harness.scenario.load import find_scenario, load_scenario
+def _load(files: tuple[str, ...], settings: tuple[str, ...] = (), seed: int | None = None) -> Any:
+    """(path, scenario) of each, or one error with the mistakes of all of them."""
+    from harness.scenario.load import load_scenarios
 
-    if seed is not None:
-        settings = (*settings, f"seed={seed}")
-    path = find_scenario(file)
-    return path, load_scenario(path, os.environ, settings=settings)
-
-
-def _load_all(files: tuple[str, ...], settings: tuple[str, ...] = (), seed: int | None = None) -> list[Any]:
-    """All scenarios, or one ScenarioError with the mistakes of all of them."""
-    loaded: list[Any] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            loaded.append(_load(file, settings, seed))
-        except ScenarioError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise ScenarioError(problems)
-    return loaded
+    return load_scenarios(files, os.environ, settings if seed is None else (*settings, f"seed={seed}"))
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -116,7 +102,7 @@ def _address(text: str) -> tuple[str, int]:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_overrides
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Run folders.")
+@click.option("--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Run folders.")
 @click.option("--web", is_flag=True, help="Serve Locust's web UI on loopback while the run lasts.")
 @click.option("--metrics", default="127.0.0.1:9646", show_default=True, metavar="HOST:PORT", help="Prometheus.")
 @click.option("--keep", type=click.Choice(["always", "on-failure", "never"]), default="never", show_default=True,
@@ -153,7 +139,7 @@ def run(
         quiet=quiet, json=as_json,
     )  # fmt: skip
     code, summaries = run_all(
-        _load_all(files, settings, seed), options, lambda error, scenario: _say_error(error, scenario.secrets)
+        _load(files, settings, seed), options, lambda error, scenario: _say_error(error, scenario.secrets)
     )
     if as_json:
         click.echo(json.dumps(summaries[0] if len(summaries) == 1 else {"runs": summaries}, default=str))
@@ -168,7 +154,7 @@ def run(
 @_overrides
 def validate(files: tuple[str, ...], settings: tuple[str, ...], seed: int | None) -> None:
     """Find every mistake in scenarios, without Docker."""
-    for path, scenario in _load_all(files, settings, seed):
+    for path, scenario in _load(files, settings, seed):
         click.echo(f"{path}: {scenario.name} is valid")
 
 
@@ -181,7 +167,7 @@ def plan(file: str, settings: tuple[str, ...], seed: int | None, as_json: bool) 
     from harness.scenario.plan import make_plan
     from harness.scenario.render import render_plan
 
-    ((path, scenario),) = _load_all((file,), settings, seed)
+    ((path, scenario),) = _load((file,), settings, seed)
     made = make_plan(scenario, source=str(path))
     click.echo(made.model_dump_json(indent=1) if as_json else render_plan(made))
 
@@ -197,15 +183,14 @@ def schema() -> None:
 # --- from a run's files -------------------------------------------------------------------------------------------
 
 
-def _open_run(run: str | None) -> RunDir:
-    """RUN: a folder, the id at its end, or nothing for runs/latest."""
-    if run is None:
-        return RunDir.open(Path("runs") / LATEST)
-    if not Path(run).exists():
-        found = sorted(Path("runs").glob(f"*-{run}"))
-        if found:
-            return RunDir.open(found[-1])
-    return RunDir.open(Path(run))
+def _judged(run: str | None) -> Any:
+    """(folder, history, verdict) of a run, from its files."""
+    from harness.checkers import check
+    from harness.history_files import load_history
+
+    rundir = RunDir.find(run, RUNS)
+    history = load_history(rundir)
+    return rundir, history, check(history)
 
 
 @cli.command()
@@ -213,28 +198,21 @@ def _open_run(run: str | None) -> RunDir:
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
 def check(run: str | None, as_json: bool) -> int:
     """Judge a run again, from its files alone. RUN defaults to runs/latest."""
-    from harness.checkers import check as judge
-    from harness.history_files import load_history
     from harness.report.terminal import verdict_text
 
-    rundir = _open_run(run)
-    history = load_history(rundir)
-    verdict = judge(history)
+    _, history, verdict = _judged(run)
     click.echo(json.dumps(verdict.to_json()) if as_json else verdict_text(verdict, history))
-    return verdict.exit_code
+    return int(verdict.exit_code)
 
 
 @cli.command()
 @click.argument("run", required=False)
 def report(run: str | None) -> None:
     """Write report.html, summary.json and junit.xml of a run again. RUN defaults to runs/latest."""
-    from harness.checkers import check as judge
-    from harness.history_files import load_history
-    from harness.report import write_all
+    from harness.report import write_again
 
-    rundir = _open_run(run)
-    history = load_history(rundir)
-    write_all(rundir, history, judge(history))
+    rundir, history, verdict = _judged(run)
+    write_again(rundir, history, verdict)
     click.echo(rundir.path / "report.html")
 
 
@@ -250,7 +228,7 @@ def history_export(run: str | None, form: str) -> None:
     """Print the history of a run as JSON lines or EDN. RUN defaults to runs/latest."""
     from harness.history_files import export
 
-    for line in export(_open_run(run), form):
+    for line in export(RunDir.find(run, RUNS), form):
         click.echo(line)
 
 
@@ -264,7 +242,7 @@ def doctor(file: str | None, fix: bool) -> int:
     """Say what works on this machine, and what each missing thing costs."""
     from harness.doctor import examine
 
-    return examine(_load(file, (), None)[1] if file else None, fix=fix)
+    return examine(_load((file,))[0][1] if file else None, fix=fix)
 
 
 @cli.command()
@@ -275,11 +253,7 @@ def clean(run_id: str | None, force: bool) -> None:
     from harness.cluster.engine import find_engine
     from harness.cluster.sweep import clean as sweep
 
-    def live(run: str) -> bool:
-        """A run below ./runs holds the lock of its folder while it lives."""
-        return any(RunDir.open(path).live() for path in Path("runs").glob(f"*-{run}") if (path / "plan.json").exists())
-
-    for line in sweep(find_engine(), run_id=run_id, force=force, live=live):
+    for line in sweep(find_engine(), run_id=run_id, force=force, live=lambda run: RunDir.lives(run, RUNS)):
         click.echo(line)
 
 
@@ -309,7 +283,7 @@ def console(run: str | None) -> None:
     from harness.cluster.console import console_command
     from harness.cluster.engine import find_engine
 
-    command = console_command(find_engine(), _open_run(run).run_id)
+    command = console_command(find_engine(), RunDir.find(run, RUNS).run_id)
     os.execvp(command[0], command)
 
 

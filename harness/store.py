@@ -76,6 +76,19 @@ class RunDir:
             )
         return cls(real, real.name.rsplit("-", 1)[-1])
 
+    @classmethod
+    def find(cls, run: str | None, out: Path) -> RunDir:
+        """A run by its folder or by the id at its end; without either the latest below ``out``. Raises RunNotFound."""
+        if run is None:
+            return cls.open(out / LATEST)
+        found = [] if Path(run).exists() else sorted(out.glob(f"*-{run}"))
+        return cls.open(found[-1] if found else Path(run))
+
+    @classmethod
+    def lives(cls, run_id: str, out: Path) -> bool:
+        """Whether a run of this id below ``out`` holds the lock of its folder."""
+        return any(cls(path, run_id).live() for path in out.glob(f"*-{run_id}"))
+
     # --- parts ---
 
     @property

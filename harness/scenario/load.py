@@ -66,6 +66,23 @@ def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequ
     return _located(scenario, base).holding(frozenset(document.secrets))
 
 
+def load_scenarios(
+    names: Iterable[str], environ: Mapping[str, str], settings: Sequence[str] = ()
+) -> list[tuple[Path, Scenario]]:
+    """All of these files and shipped scenarios, each with its path. Raises UsageError for one that is not there, and
+    one ScenarioError with the mistakes of all."""
+    loaded: list[tuple[Path, Scenario]] = []
+    problems: list[Problem] = []
+    for path in [find_scenario(name) for name in names]:
+        try:
+            loaded.append((path, load_scenario(path, environ, settings)))
+        except ScenarioError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ScenarioError(problems)
+    return loaded
+
+
 def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document, Path]:
     if isinstance(source, str):
         return read_document(source, "<text>", environ), Path().absolute()
