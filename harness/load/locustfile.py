@@ -205,11 +205,16 @@ def _be_worker(environment: Any, runner: WorkerRunner) -> None:
 
     environment.events.report_to_master.add_listener(report)
     environment.events.user_error.add_listener(
-        lambda user_instance, exception, **_: worker.user_failed(type(user_instance).__name__, exception)
+        lambda user_instance, exception, **_: worker.user_failed(_user_of(user_instance), exception)
     )
     if LIFELINE_FD in os.environ:
         threading.Thread(target=_follow_owner, args=(int(os.environ[LIFELINE_FD]), worker), daemon=True).start()
     worker.hello()
+
+
+def _user_of(instance: Any) -> str:
+    """Locust gives the set of tasks where one of its tasks has raised, else the user."""
+    return type(getattr(instance, "user", instance)).__name__
 
 
 def _follow_owner(fd: int, worker: Worker) -> None:
