@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from harness.history import FaultRecord, JournalEvent, Mark, read_events
 from harness.store import RunDir
 
-PATIENCE = 120.0  # seconds; what is waited for comes in a few
+PATIENCE = 240.0  # seconds; what is waited for comes in a few, on a machine that is not busy
 POLL = 0.05
 EXPOSED = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.2"
 """An address of this host that nobody else uses, for what has to be at a port that everybody knows."""
@@ -55,9 +55,10 @@ def tiny(**changes: Any) -> dict[str, Any]:
 
 
 LONG_CUT = {
-    "timeline": [{"at": "100ms", "for": "60s", "partition": {"groups": [["n1"], ["n2"]]}}],
-    "duration": "90s",
+    "timeline": [{"at": "100ms", "for": "600s", "partition": {"groups": [["n1"], ["n2"]]}}],
+    "duration": "900s",
 }
+"""For runs that never come to their end."""
 
 
 def phase(name: str) -> Event:
@@ -183,7 +184,7 @@ class Run(Command):
 
     def scraped(self) -> str:
         """What the run serves to Prometheus now."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port()}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port()}/metrics", timeout=60) as answer:
             told: str = answer.read().decode()
         return told
 
@@ -217,11 +218,13 @@ class Ground:
         return left + [role for _, role in run.children()]
 
     def remove(self, run: Run) -> None:
+        """As far as nobody else is at it: its watchdog may be."""
         for container in self.containers(run.id):
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(APIError):
                 container.remove(force=True, v=True)
         for network in self.client.networks.list(filters={"label": f"harness.run={run.id}"}):
-            network.remove()
+            with contextlib.suppress(APIError):
+                network.remove()
 
 
 def kill(pid: int) -> None:

@@ -74,8 +74,18 @@ def test_a_node_that_does_not_start(begin: Begin, ground: Ground, environment: d
 
 def container_there(run: Run, ground: Ground) -> None:
     run.wait_for(phase("starting"))
-    assert 'harness_phase{harness_phase="starting"} 1.0' in run.scraped()
+    wait_until(lambda: 'harness_phase{harness_phase="starting"} 1.0' in run.scraped(), "the phase, served")
     wait_until(lambda: ground.containers(run.id), "a container")
+
+
+ENDS_SLOWLY = {
+    "load": {
+        "users": 4,
+        "operations": [{"rpc": {"module": "timer", "function": "sleep", "args": [8000], "timeout": "60s"}}],
+    },
+    "expect": {"rpc": [{"module": "timer", "function": "sleep", "args": [5000], "timeout": "60s", "returns": ":ok"}]},
+}
+"""Calls are in flight for seconds after the load, and after quiesce one is waited for: a signal comes in time."""
 
 
 STAGES: dict[str, Event | None] = {
@@ -91,7 +101,7 @@ STAGES: dict[str, Event | None] = {
 
 @pytest.mark.parametrize("at", STAGES)
 def test_ctrl_c(begin: Begin, ground: Ground, at: str) -> None:
-    run = begin(tiny() if at in ("stopping", "quiesce") else tiny(**LONG_CUT))
+    run = begin(tiny(**(ENDS_SLOWLY if at in ("stopping", "quiesce") else LONG_CUT)))
     wanted = STAGES[at]
     if wanted is None:
         container_there(run, ground)
@@ -196,7 +206,7 @@ def test_nobody_is_left_to_clean_up(begin: Begin, ground: Ground) -> None:
     left = f"kept the cluster: `harness console {live.id}` joins it, `harness clean --run {live.id}` removes it"
     assert left in live.stdout
     assert len(ground.containers(live.id, "node")) == 2
-    assert passes(ground, live)
+    wait_until(lambda: passes(ground, live), "healed on the way out")
     console = [sys.executable, "-m", "harness", "console", live.id]
     shown = typed(console, [("(n1@n1)1>", "{answer, 6 * 7, node()}.\n"), ("{answer,42,n1@n1}", "\x07"), ("-->", "q\n")],
                   cwd=str(live.out.parent))  # fmt: skip
@@ -211,7 +221,7 @@ def test_nobody_is_left_to_clean_up(begin: Begin, ground: Ground) -> None:
 def test_a_killed_worker(begin: Begin, ground: Ground) -> None:
     """One of two is named and makes the run inconclusive; the only one ends it. Exit code of both: 4 before 5."""
     load = {**tiny()["load"], "workers": 2}
-    run = begin(tiny(load=load))
+    run = begin(tiny(load=load, duration="8s"))
     run.wait_for(phase("load"))
     kill(next(pid for pid, role in run.children() if role == "locust-w1"))
     run.wait_for(phase("judging"))
@@ -223,7 +233,7 @@ def test_a_killed_worker(begin: Begin, ground: Ground) -> None:
 
 
 def test_the_only_worker_killed(begin: Begin, ground: Ground) -> None:
-    run = begin(tiny(duration="60s"), "-q")
+    run = begin(tiny(duration="900s"), "-q")
     run.wait_for(phase("load"))
     kill(next(pid for pid, role in run.children() if role == "locust-w1"))
     assert run.end() == 4
@@ -234,7 +244,7 @@ def test_the_only_worker_killed(begin: Begin, ground: Ground) -> None:
 
 def test_a_node_gone_for_good(begin: Begin, ground: Ground) -> None:
     """Its container is removed by somebody: the run goes on and is judged without it."""
-    run = begin(tiny(duration="3s", timeline=None))
+    run = begin(tiny(duration="8s", timeline=None))
     run.wait_for(phase("load"))
     ground.container(run.id, "node", "n2").remove(force=True)
     assert run.end() == 1
@@ -250,7 +260,7 @@ def test_disk_full(small_disk: SmallDisk, begin: Begin, ground: Ground, tmp_path
     out.mkdir()
     disk = small_disk("2m")
     (out / "runs").symlink_to(disk)
-    run = begin(tiny(duration="60s"), folder=out)
+    run = begin(tiny(duration="900s"), folder=out)
     run.wait_for(phase("load"))
     with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
         while True:

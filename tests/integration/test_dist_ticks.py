@@ -33,7 +33,7 @@ def ticking(ticktime: int) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def quick(start_erlang: StartErlang) -> list[tuple[int, ErlangNode]]:
     """Nodes and their ticktimes in seconds."""
-    return [(1, start_erlang(27, *ticking(1))), (2, start_erlang(25, *ticking(2)))]
+    return [(2, start_erlang(27, *ticking(2))), (4, start_erlang(25, *ticking(4)))]
 
 
 def counted(watcher: Connection, local: str) -> tuple[int, int]:
@@ -49,11 +49,11 @@ def known(watcher: Connection, local: str) -> bool:
 
 
 def test_silence_of_three_ticktimes(quick: list[tuple[int, ErlangNode]]) -> None:
-    """Whoever leaves `ticktime` at Erlang's default is not thrown out by a node of two seconds either."""
+    """Whoever leaves `ticktime` at Erlang's default is not thrown out by a node of four seconds either."""
     watchers = [node.connect(local="watcher@harness", ticktime=ticktime) for ticktime, node in quick]
     idle = [node.connect(local="idle@harness", ticktime=ticktime) for ticktime, node in quick]
     idle.append(quick[1][1].connect(local="unaware@harness", ticktime=60.0))
-    crowd = [quick[1][1].connect(local=f"crowd{n}@harness", ticktime=2.0) for n in range(100)]
+    crowd = [quick[1][1].connect(local=f"crowd{n}@harness", ticktime=4.0) for n in range(100)]
     sides = [(watchers[0], "idle@harness"), (watchers[1], "idle@harness"), (watchers[1], "unaware@harness")]
     since = [counted(*side) for side in sides]
 
@@ -83,7 +83,7 @@ def test_our_process_computes_longer_than_two_ticktimes(
 ) -> None:
     """In greenlets nothing else of the process's Python runs in that time."""
     ticktime, node = quick[1]
-    told = child("spin", runtime, to(node, ticktime=ticktime), number=2.5 * ticktime).told()
+    told = child("spin", runtime, to(node, ticktime=ticktime), number=2.25 * ticktime).told()
     assert told == {"after": "ok", "waiting": ["ok"], "closed": False}
 
 
@@ -94,8 +94,8 @@ def test_our_process_computes_while_a_tls_peer_waits(start_erlang: StartErlang, 
     def prepare(container: Any, host: str) -> None:
         container.put_archive("/", packed(authority.credentials(host)))
 
-    node = start_erlang(27, *ticking(2), *FLAGS.split(), prepare=prepare, tls=ours.client_context())
-    one = child("spin", "greenlets", to(node, ticktime=2, tls=ours.told()), number=5)
+    node = start_erlang(27, *ticking(4), *FLAGS.split(), prepare=prepare, tls=ours.client_context())
+    one = child("spin", "greenlets", to(node, ticktime=4, tls=ours.told()), number=9)
     assert one.told() == {"after": "ok", "waiting": ["ok"], "closed": False}
 
 
@@ -107,7 +107,7 @@ def test_a_connection_that_is_stuck_in_writing_holds_up_no_other(
     ticktime, node = quick[1]
     with wire(node) as held:
         patient = to(node, host="127.0.0.1", port=held.port, local="stuck@harness", ticktime=3600)
-        one = child("spin", runtime, to(node, ticktime=ticktime), patient, number=2.5 * ticktime)
+        one = child("spin", runtime, to(node, ticktime=ticktime), patient, number=2.25 * ticktime)
         assert one.told() == {"ready": True}
         held.hold()
         one.go_on()
@@ -150,7 +150,7 @@ def test_a_paused_node_is_noticed_and_not_too_early(
     node.container.pause()
     try:
         told = one.told()
-        assert time.monotonic() - before >= 0.75 * ticktime  # its last tick may be a quarter old
+        assert time.monotonic() - before >= ticktime / 2  # its last tick was a quarter old, or was late itself
     finally:
         node.container.unpause()
     assert (told["waited"], told["after"]) == ("ConnectionLost", "NotSent")
