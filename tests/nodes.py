@@ -37,7 +37,7 @@ class ErlangNode:
         given = {"host": self.address, "cookie": COOKIE, "ticktime": 8.0, "timeout": 30.0, **self.given, **changes}
         return connect(given.pop("peer", self.name), **given)
 
-    def wait_ready(self, seconds: float = 30.0) -> None:
+    def wait_ready(self, seconds: float = 120.0) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:

@@ -38,7 +38,7 @@ def load(operations: tuple[PlannedOperation, ...], **changes: Any) -> PlannedLoa
         "rate": None,
         "operations": operations,
         "locustfile": None,
-        "timeout": 5.0,
+        "timeout": 60.0,
         "value_size": 20,
         "max_rows": 1_000_000,
         "ramp": 0.0,
@@ -103,7 +103,7 @@ class Watched:
         made = cls(run, rundir)
         return made
 
-    def wait(self, what: Any, seconds: float = 30.0) -> Any:
+    def wait(self, what: Any, seconds: float = 120.0) -> Any:
         """Until ``what(self)`` is true; returns it."""
         deadline = time.monotonic() + seconds
         with self.changed:
@@ -114,7 +114,10 @@ class Watched:
             )
             return what(self)
 
-    def completed(self) -> int:
-        """Operations completed by all workers, as last reported."""
+    def completed_by(self) -> dict[str, int]:
+        """Operations completed by each worker, as last reported."""
         last = {snapshot["worker"]: snapshot for snapshot in self.snapshots}
-        return sum(op["count"] for snapshot in last.values() for op in snapshot["ops"])
+        return {worker: sum(op["count"] for op in snapshot["ops"]) for worker, snapshot in last.items()}
+
+    def completed(self) -> int:
+        return sum(self.completed_by().values())

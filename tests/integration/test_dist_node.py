@@ -24,7 +24,7 @@ from harness.load.greenlets import GREENLETS
 
 pytestmark = pytest.mark.docker
 
-WAIT = 30.0
+WAIT = 90.0
 NAME = "me@harness"  # the nodes know the host name as this machine's
 RUNTIMES = [pytest.param(THREADS, id="threads"), pytest.param(GREENLETS, id="greenlets")]
 
@@ -192,7 +192,7 @@ def test_they_monitor_and_link_our_mailboxes(ours: Node, ground: Ground, ask: Ca
 def test_we_spawn_monitor_and_link(ours: Node, ground: Ground, peer: ErlangNode) -> None:
     link = ground.connect(ours, peer)
     with ours.mailbox() as box:
-        spawned = box.spawn(peer.name, "timer", "sleep", [60_000], link=True, monitor=True)
+        spawned = box.spawn(peer.name, "timer", "sleep", [600_000], link=True, monitor=True)
         assert isinstance(spawned, tuple)
         pid, ref = spawned
         assert link.erpc("erlang", "is_process_alive", [pid]) is True
@@ -208,7 +208,7 @@ def test_we_spawn_monitor_and_link(ours: Node, ground: Ground, peer: ErlangNode)
         assert isinstance(crashed, tuple)
         assert box.receive(WAIT).reason[0] == "undef"
 
-        sleeper = box.spawn(peer.name, "timer", "sleep", [60_000])
+        sleeper = box.spawn(peer.name, "timer", "sleep", [600_000])
         assert isinstance(sleeper, Pid)
         watch, other = box.monitor(sleeper), box.monitor(("rex", peer.name))
         box.demonitor(other)
@@ -232,7 +232,7 @@ def test_our_end_reaches_them(ours: Node, ground: Ground, peer: ErlangNode) -> N
     """Whom we are linked to dies of us; what prints with us as its group leader is not held up."""
     link = ground.connect(ours, peer)
     box = ours.mailbox()
-    linked = box.spawn(peer.name, "timer", "sleep", [60_000], link=True)
+    linked = box.spawn(peer.name, "timer", "sleep", [600_000], link=True)
     box.close(Atom("crashed"))
     until(lambda: link.erpc("erlang", "is_process_alive", [linked]) is False)
     with ours.mailbox() as other:
@@ -312,7 +312,7 @@ def test_a_node_that_dies(ground: Ground, start_erlang: StartErlang) -> None:
     with Node(NAME, COOKIE, ticktime=8.0) as ours, ours.mailbox() as box:
         ground.connect(ours, victim)
         ours.subscribe(box.deliver)
-        spawned = box.spawn(victim.name, "timer", "sleep", [60_000], link=True, monitor=True)
+        spawned = box.spawn(victim.name, "timer", "sleep", [600_000], link=True, monitor=True)
         assert isinstance(spawned, tuple)
         victim.container.kill("SIGKILL")
         told = [box.receive(WAIT) for _ in range(3)]
@@ -349,7 +349,7 @@ def test_the_tools_for_people(ground: Ground, peer: ErlangNode) -> None:
     for asked, complaint in (
         (("call", peer.name, "erlang", "error", "boom", *given), f"{peer.name}: erpc erlang:error/1: error: {{boom,"),
         (("call", peer.name, "erlang", "exit", "boom", *given), f"{peer.name}: erpc erlang:exit/1: exit: boom\n"),
-        (("call", peer.name, "timer", "sleep", "20000", "--timeout", "0.5", *given), "no answer within 0.5 s"),
+        (("call", peer.name, "timer", "sleep", "60000", "--timeout", "3", *given), "no answer within 3.0 s"),
         (("ping", peer.name, *where, "--cookie", "wrong"), "the cookies differ"),
         (("ping", f"nobody@{peer.host}", *given), "is the node up?"),
         (("ping", "nobody", *given), "'nobody' is no node name"),

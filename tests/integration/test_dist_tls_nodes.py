@@ -124,7 +124,8 @@ def test_large_terms_pass_both_ways_at_once(node: ErlangNode) -> None:
 
 def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, ErlangNode], start_erlang: Any) -> None:
     links = {otp: node.connect() for otp, node in nodes.items()}
-    assert links[25].rpc("net_adm", "ping", [Atom(nodes[27].name)], 20.0) == "pong"
+    # Each attempt has the net_setuptime of above.
+    wait_until(lambda: links[25].rpc("net_adm", "ping", [Atom(nodes[27].name)], 60.0) == "pong", "the connection")
     assert nodes[27].name in links[25].rpc("erlang", "nodes")
 
     plain = start_erlang(27, *ALONE, port=PORT)
@@ -138,8 +139,8 @@ def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, E
     )
     for other in (plain, stranger):
         link = other.connect()
-        assert link.rpc("net_adm", "ping", [Atom(nodes[25].name)], 20.0) == "pang"
-        assert links[25].rpc("net_adm", "ping", [Atom(other.name)], 20.0) == "pang"
+        assert link.rpc("net_adm", "ping", [Atom(nodes[25].name)], 60.0) == "pang"
+        assert links[25].rpc("net_adm", "ping", [Atom(other.name)], 60.0) == "pang"
         link.close()
 
     with pytest.raises(NotSent, match="does it run with -proto_dist inet_tls"):
@@ -151,10 +152,10 @@ def test_nodes_speak_tls_with_each_other_and_with_nobody_else(nodes: dict[int, E
 def test_a_node_dials_us(node: ErlangNode) -> None:
     link = node.connect(local="watcher@harness")
     gateway = node.address.rpartition(".")[0] + ".1"
-    ping = ("net_adm", "ping", [Atom("harness@harness")], 20.0)
+    ping = ("net_adm", "ping", [Atom("harness@harness")], 60.0)
     with Node("harness@harness", COOKIE, tls=OURS.client_context(), ticktime=8.0) as ours:
         ours.listen(gateway, PORT, register=False, tls=OURS.server_context())
-        assert link.rpc(*ping) == "pong"
+        wait_until(lambda: link.rpc(*ping) == "pong", "the connection")
         known = {"harness@harness", "watcher@harness"}
         wait_until(lambda: set(link.rpc("erlang", "nodes", [Atom("hidden")])) == known, "the end of others")
         standing = ours.connect(node.name, host="127.0.0.1", port=1)  # the one that the node has set up

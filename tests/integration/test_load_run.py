@@ -28,9 +28,12 @@ def nodes(start_erlang: StartErlang) -> list[ErlangNode]:
     both = [start_erlang(27), start_erlang(25)]
     for node in both:
         connection = node.connect(local="setup@harness")
-        assert connection.rpc("mnesia", "start") == "ok"
+        assert connection.rpc("mnesia", "start", timeout=60.0) == "ok"
         options = [(Atom("ram_copies"), [Atom(node.name)])]
-        assert connection.rpc("mnesia", "create_table", [Atom("kv"), options]) == (Atom("atomic"), Atom("ok"))
+        assert connection.rpc("mnesia", "create_table", [Atom("kv"), options], timeout=60.0) == (
+            Atom("atomic"),
+            Atom("ok"),
+        )
         _load_append(connection)
         connection.close()
     return both
@@ -79,7 +82,7 @@ def test_all_operations_in_all_contexts(
     watched.run.start()
     began = watched.run.wait_full_load()
     watched.wait(lambda w: w.completed() > 300)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
 
     history = merge_operations(watched.rundir.history)
     assert set(history.targets) == set(both)
@@ -95,14 +98,15 @@ def test_all_operations_in_all_contexts(
     reads = of_kind(history, "read")
     assert (reads.value >= 0).all()
     assert (reads.value == 1).any()  # rows lately written; the other half is on the other node, no cluster here
-    rows_in_nodes = set()
+    rows_in_nodes, updated = set(), set()
     for node in nodes:
         connection = node.connect(local="setup@harness")
-        rows_in_nodes |= {k for k in connection.rpc("mnesia", "dirty_all_keys", [Atom("kv")]) if isinstance(k, int)}
-        updated = connection.rpc("mnesia", "dirty_read", [Atom("kv"), (Atom("key"), 1)])
-        assert updated or node is nodes[1]
+        keys = connection.rpc("mnesia", "dirty_all_keys", [Atom("kv")], timeout=60.0)
+        rows_in_nodes |= {key for key in keys if isinstance(key, int)}
+        updated |= {key[1] for key in keys if isinstance(key, tuple)}
         connection.close()
     assert set(of_kind(history, "write").key.tolist()) <= rows_in_nodes
+    assert set(of_kind(history, "update").key.tolist()) <= updated
 
 
 def test_aborted_failed_unknown(nodes: list[ErlangNode], tmp_path: Path, started: list[Watched]) -> None:
@@ -111,14 +115,14 @@ def test_aborted_failed_unknown(nodes: list[ErlangNode], tmp_path: Path, started
         on_table("write", "transaction", "no_such_table"),
         on_table("write", "async_dirty", "no_such_table"),
         rpc("undef", call=RpcCall(module="no_such_module", function="f")),
-        rpc("slow", call=RpcCall(module="timer", function="sleep", args=(5000,), timeout=0.2)),
+        rpc("slow", call=RpcCall(module="timer", function="sleep", args=(60_000,), timeout=1.0)),
     )
     watched = Watched.of(tmp_path, load(operations, users=2), nodes[:1])
     started.append(watched)
     watched.run.start()
     watched.run.wait_full_load()
     watched.wait(lambda w: len(w.snapshots and {op["op"] for op in w.snapshots[-1]["ops"]}) == 4)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
     history = merge_operations(watched.rundir.history)
     told = {
         (history.operations[op].name, outcome, history.reasons[reason])
@@ -147,7 +151,7 @@ def test_rows_are_bounded(nodes: list[ErlangNode], tmp_path: Path, started: list
     watched.run.start()
     watched.run.wait_full_load()
     watched.wait(lambda w: w.snapshots and w.snapshots[-1]["dropped"].get("max_rows", 0) > 20)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
     assert len(merge_operations(watched.rundir.history)) == 50
     last = watched.snapshots[-1]
     assert sum(last["offered"].values()) == 50 + sum(last["dropped"].values())
@@ -167,7 +171,7 @@ def test_a_node_that_goes_and_comes_back(start_erlang: StartErlang, tmp_path: Pa
     before = sum(op["count"] for op in watched.snapshots[-1]["ops"] if op["outcome"] == "ok")
     node.container.start()
     watched.wait(lambda w: sum(op["count"] for op in w.snapshots[-1]["ops"] if op["outcome"] == "ok") > before + 100)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
     assert refused
     history = merge_operations(watched.rundir.history)
     lost = history.where(history.outcome == UNKNOWN)
@@ -181,7 +185,7 @@ def test_a_killed_worker_is_named(nodes: list[ErlangNode], tmp_path: Path, start
     started.append(watched)
     watched.run.start()
     watched.run.wait_full_load()
-    watched.wait(lambda w: {s["worker"] for s in w.snapshots if s["ops"]} == {"w1", "w2"})
+    watched.wait(lambda w: len(w.completed_by()) == 2 and min(w.completed_by().values()) > 50)
     pids = {e.detail["worker"]: e.detail["pid"] for e in watched.events if e.name == "worker_joined"}
     assert set(pids.values()) <= {pid for pid, _ in watched.rundir.recorded_children()}
     os.kill(pids["w1"], signal.SIGKILL)
@@ -189,10 +193,10 @@ def test_a_killed_worker_is_named(nodes: list[ErlangNode], tmp_path: Path, start
     assert [(e.detail["worker"], e.detail["exit_code"]) for e in lost] == [("w1", -9)]
     assert watched.run.wait_trouble(0.0) is None
     os.kill(pids["w2"], signal.SIGKILL)
-    trouble = watched.run.wait_trouble(20.0)
+    trouble = watched.run.wait_trouble(60.0)
     assert isinstance(trouble, LoadFailed)
     assert "w2" in str(trouble)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
     for worker in ("w1", "w2"):
         assert watched.rundir.segment(worker).stat().st_size > 64 * 10
     history = merge_operations(watched.rundir.history)
@@ -217,7 +221,7 @@ def test_web_page(nodes: list[ErlangNode], tmp_path: Path, started: list[Watched
     assert watched.run.web_url.startswith("http://127.0.0.1:")
 
     def shown(_: Watched) -> bool:
-        with urllib.request.urlopen(f"{watched.run.web_url}stats/requests", timeout=5) as answer:
+        with urllib.request.urlopen(f"{watched.run.web_url}stats/requests", timeout=60) as answer:
             return b'"name":"my echo"' in answer.read().replace(b": ", b":")
 
     watched.wait(shown)
@@ -228,12 +232,12 @@ def test_what_a_slow_target_cannot_take_is_counted(
 ) -> None:
     """Open loop: every arrival that was offered is an operation or a counted drop, and latency holds the waiting."""
     slow = rpc("slow", call=RpcCall(module="timer", function="sleep", args=(50,)))
-    watched = Watched.of(tmp_path, load((slow,), users=1, rate=100.0, timeout=0.5), nodes[:1])
+    watched = Watched.of(tmp_path, load((slow,), users=1, rate=100.0, timeout=3.0), nodes[:1])
     started.append(watched)
     watched.run.start()
     watched.run.wait_full_load()
     watched.wait(lambda w: w.snapshots and sum(w.snapshots[-1]["dropped"].values()) > 50)
-    watched.run.stop(5.0)
+    watched.run.stop(60.0)
     last = watched.snapshots[-1]
     assert set(last["dropped"]) <= {"all_users_busy", "generator_late", "load_ended"}
     history = merge_operations(watched.rundir.history)
