@@ -23,11 +23,11 @@ class RawLink:
     """Calls go through rex. What comes besides their answers waits in `others`; `opcodes` are all that came."""
 
     def __init__(self, node: ErlangNode, name: str, flags: int) -> None:
-        with socket.create_connection((node.address, 4369), 5) as epmd:
+        with socket.create_connection((node.address, 4369), 60) as epmd:
             epmd.sendall(port_please(node.host))
             entry = PortReader().receive(epmd.recv(4096))
         assert isinstance(entry, NodeEntry)
-        self.sock = socket.create_connection((node.address, entry.port), 30)
+        self.sock = socket.create_connection((node.address, entry.port), 60)
         handshake = Initiator(Identity(name, COOKIE, 7, flags), node.name, 1)
         self.sock.sendall(handshake.start())
         established: Established | None = None

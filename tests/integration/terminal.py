@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 def typed(
     command: Sequence[str], dialogue: Sequence[tuple[str, str]], *, cwd: str = ".",
-    environ: Mapping[str, str] = os.environ, seconds: float = 60.0,
+    environ: Mapping[str, str] = os.environ, seconds: float = 240.0,
 ) -> str:  # fmt: skip
     """Run ``command`` on a pseudo-terminal; whenever the next text appears, type its answer. All that was shown."""
     pid, terminal = pty.fork()

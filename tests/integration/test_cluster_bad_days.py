@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from commands import wait_until
 from images import erlang_image
 from plans import three_nodes
 
@@ -52,7 +53,7 @@ def two_nodes(command: str | tuple[str, ...] | None = ERL, **changes: Any) -> Pl
     plan = three_nodes(tables=[{"name": "kv", "copies": dict.fromkeys(("n1", "n2"), "ram_copies"), "majority": True}])
     foreign = {"image": erlang_image(27), "otp": None, "command": command, "environment": {}}
     nodes = tuple(node.model_copy(update=foreign if command else {}) for node in plan.nodes[:2])
-    return plan.model_copy(update={"nodes": nodes, "ready_within": 30.0, **changes})
+    return plan.model_copy(update={"nodes": nodes, "ready_within": 200.0, **changes})
 
 
 def refused(engine: Engine, run_id: str, plan: Plan) -> HarnessError:
@@ -151,8 +152,8 @@ def test_a_relay_publishes_what_the_bridge_does_not(
         node = cluster.nodes["n1"]
         node.kill()
         node.start()
-        node.wait_ready(60.0)
-        assert node.rpc("erlang", "nodes") == ["n2@n2"]
+        node.wait_ready(200.0)
+        wait_until(lambda: node.rpc("erlang", "nodes") == ["n2@n2"], "the nodes' connection")
         (relay,) = engine.client.api.containers(filters={"label": [f"harness.run={run_id}", "harness.role=relay"]})
         assert relay["State"] == "running"
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import wait_until
 from plans import NAMES, three_nodes
 from terminal import typed
 
@@ -89,7 +90,7 @@ def test_kill_and_start_keep_address_name_and_rules(cluster: Cluster) -> None:
     with pytest.raises(NotSent):
         node.rpc("erlang", "node")
     node.start()
-    node.wait_ready(60.0)
+    node.wait_ready(200.0)
     assert node.rpc("erlang", "node") == node.node_name
     assert "kept_by_the_test" in node.helper.run("nft list tables")
     node.helper.run("nft delete table ip kept_by_the_test")
@@ -107,7 +108,7 @@ def test_pause_and_stop(cluster: Cluster) -> None:
     assert node.state() == "exited"
     assert "SIGTERM" in node.logs(5)
     node.start()
-    node.wait_ready(60.0)
+    node.wait_ready(200.0)
 
 
 def test_a_helper_s_shell_says_what_went_wrong_and_goes_on(cluster: Cluster) -> None:
@@ -120,15 +121,17 @@ def test_a_helper_s_shell_says_what_went_wrong_and_goes_on(cluster: Cluster) -> 
         helper.run("echo 'never closed")
     with pytest.raises(HelperFailed, match=r"not done within 0\.2 s"):
         helper.run("sleep 100", timeout=0.2)
-    assert helper.run("cat; echo to stderr >&2; echo 'two\nlines'") == "two\nlines\n"
-    assert len(helper.run("seq 200000")) == 1288895
-    assert "sleep\n" not in helper.run("cat /proc/[0-9]*/comm").replace("sleep\n", "", 1)  # the helper's own
+    assert helper.run("cat; echo to stderr >&2; echo 'two\nlines'", timeout=60.0) == "two\nlines\n"
+    assert len(helper.run("seq 200000", timeout=60.0)) == 1288895
+    wait_until(lambda: helper.run("cat /proc/[0-9]*/comm || true").count("sleep\n") == 1, "the helper's own alone")
 
 
 def test_a_helper_s_shell_serves_many_threads_and_comes_back_after_a_loss(cluster: Cluster) -> None:
     helper = cluster.nodes["n2"].helper
     said: list[str] = []
-    threads = [threading.Thread(target=lambda n=n: said.append(helper.run(f"echo {n}"))) for n in range(20)]
+    threads = [
+        threading.Thread(target=lambda n=n: said.append(helper.run(f"echo {n}", timeout=60.0))) for n in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

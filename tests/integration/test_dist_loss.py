@@ -43,7 +43,7 @@ class Waiting:
 
     def told(self) -> Counter[type]:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
         return Counter(map(type, self.outcomes))
 
 

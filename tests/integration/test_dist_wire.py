@@ -35,6 +35,8 @@ from harness.load.greenlets import GREENLETS
 
 pytestmark = pytest.mark.docker
 
+WAIT = 60.0
+
 
 @pytest.fixture(scope="module", params=[25, 27])
 def node(request: pytest.FixtureRequest, start_erlang: Any) -> ErlangNode:
@@ -267,7 +269,7 @@ def test_a_connection_with_headers(node: ErlangNode, runtime: Runtime) -> None:
             call("erlang", "error", [Atom("boom")])
         assert call("io", "format", [b"from afar~n"]) == "ok"
     with pytest.raises(CallTimeout):
-        connection.rpc("timer", "sleep", [3000], timeout=0.1)
+        connection.rpc("timer", "sleep", [60_000], timeout=0.5)
     connection.close()
 
 
@@ -275,14 +277,14 @@ def test_a_mailbox_behind_headers(node: ErlangNode) -> None:
     with Node("cachedbox@harness", COOKIE, atom_cache=True) as ours, ours.mailbox("box") as box:
         connection = ours.connect(node.name, host=node.address)
         pid, ref = box.spawn(node.name, "erlang", "send", [box.pid, Atom("hello")], monitor=True)
-        assert [box.receive(10), box.receive(10)] == [Atom("hello"), Down(ref, pid, Atom("normal"))]
+        assert [box.receive(WAIT), box.receive(WAIT)] == [Atom("hello"), Down(ref, pid, Atom("normal"))]
         connection.cast("erlang", "send", [(Atom("box"), Atom("cachedbox@harness")), bytes(300_000)])
-        assert box.receive(10) == bytes(300_000)
+        assert box.receive(WAIT) == bytes(300_000)
         with Node("other@harness", COOKIE, atom_cache=True) as other:
             other.connect(ours.name, host="127.0.0.1", port=ours.listen("127.0.0.1", register=False))
             with other.mailbox() as theirs:
                 theirs.send(("box", ours.name), (theirs.pid, bytes(200_000), Atom("a")))
-                assert box.receive(10) == (theirs.pid, bytes(200_000), Atom("a"))
+                assert box.receive(WAIT) == (theirs.pid, bytes(200_000), Atom("a"))
 
 
 def test_random_terms_with_headers(node: ErlangNode) -> None:

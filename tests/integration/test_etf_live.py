@@ -53,7 +53,8 @@ def test_the_node_s_own_bytes_are_written_again(node: ErlangNode, link: Connecti
     terms = RandomTerms(SEED + 1, creator)
     for _ in range(BATCHES // 20):
         sent = [terms.make() for _ in range(TERMS)]
-        assert exactly(link.rpc("erlang", "binary_to_term", [term_to_binary(sent, {"compressed": 6})])) == exactly(sent)
+        packed = term_to_binary(sent, {"compressed": 6})
+        assert exactly(link.rpc("erlang", "binary_to_term", [packed], timeout=60.0)) == exactly(sent)
         theirs = link.rpc("erlang", "term_to_binary", [sent], timeout=60.0)
         term, rest = binary_to_term(theirs)
         assert (exactly(term), rest) == (exactly(sent), b"")

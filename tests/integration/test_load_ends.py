@@ -44,7 +44,7 @@ def node(start_erlang: StartErlang) -> ErlangNode:
     return start_erlang(27)
 
 
-def wait_gone(children: list[tuple[int, str]], seconds: float = 20.0) -> None:
+def wait_gone(children: list[tuple[int, str]], seconds: float = 120.0) -> None:
     """Until none of the processes is alive (a zombie is not)."""
     deadline = time.monotonic() + seconds
     while alive := [(pid, start) for pid, start in children if process_start(pid) == start]:
@@ -65,7 +65,7 @@ def test_children_end_with_their_owner(node: ErlangNode, tmp_path: Path, by: sig
         children = [(pid, process_start(pid)) for pid, _ in rundir.recorded_children()]
         assert len(children) == 3
         os.killpg(owner.pid, by)  # as the terminal would: the children are in sessions of their own
-        owner.wait(20)
+        owner.wait(120)
         wait_gone(children)
     finally:
         owner.kill()
@@ -84,12 +84,12 @@ def test_children_are_stopped_even_without_a_master(node: ErlangNode, tmp_path: 
         pids = {role: pid for pid, role in watched.rundir.recorded_children()}
         children = [(pid, process_start(pid)) for pid in pids.values()]
         os.kill(pids["locust-master"], signal.SIGKILL)
-        trouble = watched.run.wait_trouble(20.0)
+        trouble = watched.run.wait_trouble(120.0)
         assert "master" in str(trouble)
     finally:
-        watched.run.stop(2.0)
+        watched.run.stop(60.0)
         watched.rundir.close()
-    wait_gone(children, 1.0)
+    wait_gone(children)
     history = merge_operations(watched.rundir.history)
     assert set(history.outcome) == {OK}
 
@@ -98,12 +98,12 @@ def test_disk_full_is_said_and_nothing_is_lost(node: ErlangNode, small_disk: Sma
     watched = Watched.of(small_disk("512k"), load((rpc(),), users=8), [node])
     watched.run.start()
     try:
-        trouble = watched.run.wait_trouble(60.0)
+        trouble = watched.run.wait_trouble(200.0)
         assert isinstance(trouble, DiskFull)
         assert "w1" in str(trouble)
         assert [e.detail["worker"] for e in watched.events if e.name == "disk_full"] == ["w1"]
     finally:
-        watched.run.stop(5.0)
+        watched.run.stop(60.0)
         watched.rundir.close()
     completed = watched.completed()
     invoked = read_segment(watched.rundir.segment("w1"))
@@ -126,10 +126,9 @@ def test_a_worker_from_elsewhere(node: ErlangNode, tmp_path: Path) -> None:
     )
     try:
         watched.run.wait_full_load()
-        watched.wait(lambda w: {s["worker"] for s in w.snapshots if s["ops"]} == {"w1", "w2"})
-        watched.wait(lambda w: w.completed() > 300)
-        watched.run.stop(5.0)
-        assert remote.wait(20) == 0
+        watched.wait(lambda w: len(w.completed_by()) == 2 and min(w.completed_by().values()) > 100)
+        watched.run.stop(60.0)
+        assert remote.wait(120) == 0
     finally:
         remote.kill()
         remote.wait()
@@ -139,7 +138,7 @@ def test_a_worker_from_elsewhere(node: ErlangNode, tmp_path: Path) -> None:
     history = merge_operations(watched.rundir.history)
     assert len(history) == watched.completed()
     by_worker = np.bincount((history.id >> np.uint64(40)).astype(int))
-    assert (by_worker[1:] > 100).all()  # half of the users each, so half of the rate each
+    assert (by_worker[1:] > 100).all()  # half of the users each
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import EXPOSED
 from plans import three_nodes
 
 from harness.data import data_path
@@ -38,15 +38,13 @@ def prometheus_installed() -> None:
         pytest.skip("prometheus is not installed: apt-get install prometheus")
     command = ["apt-get", "install", "-y", "--no-install-recommends", "prometheus"]
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+    subprocess.run(command, check=True, capture_output=True, timeout=600, env=environment)
 
 
 @contextmanager
 def prometheus(folder: Path, config: str, *options: str) -> Iterator[str]:
     """A server over ``folder/data`` that answers; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"{EXPOSED}:9090"
     (folder / "prometheus.yml").write_text(config)
     log = folder / "prometheus.log"
     with log.open("wb") as output:
@@ -63,10 +61,10 @@ def prometheus(folder: Path, config: str, *options: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
-def until(condition: Any, timeout: float = 30.0) -> Any:
+def until(condition: Any, timeout: float = 120.0) -> Any:
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         assert time.monotonic() < deadline, "nothing in time"
@@ -76,7 +74,7 @@ def until(condition: Any, timeout: float = 30.0) -> Any:
 
 def ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}/-/ready", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{address}/-/ready", timeout=30) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -85,7 +83,7 @@ def ready(address: str) -> bool:
 def query(address: str, promql: str, at: float | None = None) -> list[dict[str, Any]]:
     parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode(parameters)}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body = json.load(answer)
     assert body["status"] == "success", body
     return list(body["data"]["result"])
@@ -151,40 +149,42 @@ def test_prometheus_finds_and_scrapes_a_run(tmp_path: Path) -> None:
     assert config != shipped
     scenario = data_path("scenarios") / "smoke.yml"
     command = [sys.executable, "-m", "harness", "run", str(scenario), "--out", str(runs), "--json"]
-    command += ["--set", "duration=15s"]  # Prometheus looks at what it has discovered every five seconds only
+    # Prometheus looks at what it has discovered every five seconds only, and a run keeps its figures once a second.
+    command += ["--set", "duration=30s", "--set", "timeline.0.for=2s"]
     with prometheus(tmp_path, config) as address:
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             done = 'sum by (run_id) (harness_operations_total{job="harness", outcome="ok"}) > 0'
-            (found,) = until(lambda: query(address, done) or run.poll() is not None, 120.0)
+            until(lambda: query(address, done) or run.poll() is not None, 300.0)
             for promql in dashboard_queries():
                 query(address, promql)
-            (info,) = query(address, "harness_run_info")
-            assert info["metric"]["scenario"] == "smoke"
-            assert "exported_run_id" not in info["metric"]
-            _, told = run.communicate(timeout=120)
+            _, told = run.communicate(timeout=300)
         finally:
             run.terminate()  # nothing where it has ended; else it heals and removes first
-            run.wait(60)
+            run.wait(120)
         assert run.returncode == 0, told
         assert not list((runs / "targets").glob("*.json")), "the target goes with the run"
+        (found,) = query(address, f"last_over_time(({done})[15m:1s])")
+        (info,) = query(address, "last_over_time(harness_run_info[15m])")
+        assert info["metric"]["scenario"] == "smoke"
+        assert "exported_run_id" not in info["metric"]
         (rundir,) = runs.glob("*-smoke-*")
         assert rundir.name.endswith(found["metric"]["run_id"])
-        (verdict,) = query(address, 'max_over_time(harness_phase{harness_phase="load"}[5m])')
+        (verdict,) = query(address, 'max_over_time(harness_phase{harness_phase="load"}[15m])')
         assert float(verdict["value"][1]) == 1
     load_blocks(rundir / "metrics.om", tmp_path / "loaded" / "data")
     with prometheus(tmp_path / "loaded", "global: {}\n", "--storage.tsdb.retention.time=10y") as address:
-        (passed,) = query(address, 'max_over_time(harness_verdict{harness_verdict="PASS"}[10m])')
+        (passed,) = query(address, 'max_over_time(harness_verdict{harness_verdict="PASS"}[15m])')
         assert float(passed["value"][1]) == 1
-        assert query(address, 'increase(harness_operations_total{outcome="ok"}[10m])')
-        assert query(address, "max_over_time(harness_fault_active[10m]) == 1")
-        assert query(address, 'max_over_time(erlang_vm_process_count{node="n1"}[10m])')
+        assert query(address, 'increase(harness_operations_total{outcome="ok"}[15m])')
+        assert query(address, "max_over_time(harness_fault_active[15m]) == 1")
+        assert query(address, 'max_over_time(erlang_vm_process_count{node="n1"}[15m])')
 
 
 def load_blocks(metrics: Path, data: Path) -> None:
     data.mkdir(parents=True)
     made = subprocess.run(
         ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(metrics), str(data)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
