@@ -16,7 +16,7 @@ from harness.data import data_path
 pytestmark = pytest.mark.docker
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("otp", [25, 27])
 def test_the_erlang_suites_pass(otp: int, tmp_path: Path) -> None:
     ensure_node_image(find_engine(), otp, "", print)

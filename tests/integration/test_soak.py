@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from commands import Ground, Run
 
-pytestmark = [pytest.mark.docker, pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.docker, pytest.mark.soak, pytest.mark.timeout(1200)]
 
 LOSES = "partition-dirty.yml"
 
 
 def ran(folder: Path, scenario: str, *arguments: str) -> Run:
     run = Run(folder, scenario, *arguments)
-    run.process.wait(600)
+    run.process.wait(900)
     return run
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import Ground
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 CLONE = Path(__file__).parents[2]
 COMPILER = shutil.which(str(sysconfig.get_config_var("CC")).split()[0])  # the one that extensions are built with
