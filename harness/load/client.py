@@ -170,7 +170,7 @@ class Recorder:
         self.clock = clock
         self.reason = Bounded(32)
         self.name = Bounded(1000)
-        self.failed: OSError | None = None
+        self._failed: OSError | None = None
         self._segment = segment
         self._on_disk_full = on_disk_full
         self.new_id = itertools.count((index << 40) + 1).__next__
@@ -209,8 +209,8 @@ class Recorder:
                 self._full(error)
 
     def _full(self, error: OSError) -> DiskFull:
-        if self.failed is None:
-            self.failed = error
+        if self._failed is None:
+            self._failed = error
             self._on_disk_full(error)
         return DiskFull("write history", error.strerror or str(error), "free some space")
 

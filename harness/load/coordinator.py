@@ -108,12 +108,11 @@ class Coordinator:
         peer = _Peer(client_id, f"w{index}", index, local, data["pid"])
         self._peers[client_id] = peer
         self._event("worker_joined", worker=peer.name, pid=peer.pid, local=local)
-        targets = self._job["targets"] if local else self._job["remote_targets"]
         plan = {
             "name": peer.name,
             "index": index,
             "load": self._job["load"],
-            "targets": targets,
+            "targets": self._job["targets"],
             "seed": self._job["seed"],
             "ticktime": self._job["ticktime"],
             "tls": self._job["tls"],
@@ -175,7 +174,7 @@ class Coordinator:
             self._began = True
             threading.Thread(target=self._begin, daemon=True).start()
         elif users != self.load.users and not (self._stopping or self._halted):
-            self._event("load_failed", cause=f"the number of users was changed to {users} in the web page")
+            self._event("load_failed", cause=f"the number of users was changed to {users}")
 
     def _begin(self) -> None:
         """Users are spawned: wait until all have been reported (Locust itself waits a second at most), then tell each
@@ -218,27 +217,27 @@ class Coordinator:
                 self._changed.wait(0.02)
         return False
 
-    def halted(self) -> None:
-        """Locust ends the test: we told it to, no worker is left, or somebody pressed the web page's button."""
+    def halted(self, by: str) -> None:
+        """Locust ends the test: we told it to, no worker is left, or else ``by`` did."""
         if self._stopping or self._halted:
             return
         self._look()
         self._halted = True
         if any(peer.here for peer in self._peers.values()):
-            self._event("load_stopped", by="web page")
+            self._event("load_stopped", by=by)
 
     def stop(self, timeout: float) -> None:
         """End the workers' users, collect what they still have to say, quit."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             self._runner.send("harness_stop", {"timeout": timeout}, peer.client_id)
         with self._changed:
             self._changed.wait_for(
                 lambda: all(p.done or not (p.here and p.ready) for p in self._peers.values()), timeout + 2.0
             )
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             if peer.here and peer.ready and not peer.done:
                 self._event("worker_silent", worker=peer.name, cause=f"not ended after {timeout + 2:g} s")
         self._channel.send({"type": "done"})
@@ -264,7 +263,7 @@ class Coordinator:
                 self._changed.wait(0.5)
 
     def _look(self) -> None:
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             if peer.gone:
                 continue
             if not (peer.local or self._runner.knows(peer.client_id)):  # of a local one the owner knows

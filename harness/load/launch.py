@@ -30,8 +30,8 @@ _GRACE: Final = 3.0  # s for children to exit once all is said
 class LoadRun:
     """Load of one plan against targets. ``on_snapshot`` and ``on_event`` are called in threads of this object.
 
-    ``remote_workers`` more are waited for, which join with ``remote.run_worker`` through ``bind`` and dial
-    ``remote_targets``.
+    ``remote_workers`` more are waited for, which join with ``remote.run_worker`` through ``bind`` and dial the same
+    ``targets``.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class LoadRun:
         on_snapshot: Callable[[dict[str, Any]], None] = lambda snapshot: None,
         on_event: Callable[[Mark], None] = lambda event: None,
         remote_workers: int = 0,
-        remote_targets: Sequence[Target] = (),
         bind: str = "127.0.0.1",
         tls: Credentials | None = None,
     ) -> None:
@@ -62,7 +61,6 @@ class LoadRun:
         self._job: dict[str, Any] = {
             "load": plan.load.model_dump(mode="json"),
             "targets": [_endpoint(target) for target in targets],
-            "remote_targets": [_endpoint(target) for target in remote_targets or targets],
             "seed": plan.seed,
             "ticktime": plan.kernel.net_ticktime,
             "tls": plan.tls,

@@ -150,8 +150,12 @@ def _be_master(environment: Any, runner: MasterRunner) -> None:
     }
     for name, listener in listeners.items():
         runner.register_message(f"harness_{name}", lambda msg, listener=listener, **_: listener(msg))
-    environment.events.spawning_complete.add_listener(lambda user_count, **_: coordinator.spawned(user_count))
-    environment.events.test_stopping.add_listener(lambda **_: coordinator.halted())
+    shaped = environment.shape_class is not None  # a locustfile's LoadTestShape: it decides how many users there are
+    environment.events.spawning_complete.add_listener(
+        lambda user_count, **_: coordinator.spawned(coordinator.load.users if shaped else user_count)
+    )
+    by = "the locustfile" if shaped or environment.web_ui is None else "web page"
+    environment.events.test_stopping.add_listener(lambda **_: coordinator.halted(by))
     coordinator.start()
     if not coordinator.wait_ready():
         sys.exit(0)
@@ -207,6 +211,7 @@ def _be_worker(environment: Any, runner: WorkerRunner) -> None:
     environment.events.user_error.add_listener(
         lambda user_instance, exception, **_: worker.user_failed(_user_of(user_instance), exception)
     )
+    environment.events.quitting.add_listener(lambda **_: worker.end(1.0))  # somebody's Ctrl-C: what is recorded is sent
     if LIFELINE_FD in os.environ:
         threading.Thread(target=_follow_owner, args=(int(os.environ[LIFELINE_FD]), worker), daemon=True).start()
     worker.hello()
@@ -222,8 +227,10 @@ def _follow_owner(fd: int, worker: Worker) -> None:
     lifeline = socket.socket(fileno=fd)
     while lifeline.recv(1):
         pass
-    worker.end(1.0)
-    os._exit(0)  # not through Locust, which would wait for its master
+    try:
+        worker.end(1.0)
+    finally:
+        os._exit(0)  # not through Locust, which would wait for its master
 
 
 def _on_init(environment: Any, runner: Any, **_: Any) -> None:

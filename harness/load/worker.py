@@ -195,7 +195,11 @@ class Worker:
         while not self.ended:
             parker.park(1.0)
             if not self.ended:
-                self.report()
+                try:
+                    self.report()
+                except Exception as error:  # no figures and no history would come any more
+                    self.broken(error)
+                    raise
 
     def report(self) -> None:
         """Send of a segment that only we can read what is new in it, then the figures: what they count is recorded."""
