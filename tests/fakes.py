@@ -131,6 +131,9 @@ class ScriptedFault:
         if verb in self.raises:
             raise self.raises[verb]
 
+    def prepare(self) -> None:
+        self._verb("prepare")
+
     def inject(self) -> None:
         self.injecting.set()
         assert self.may_inject.wait(120)

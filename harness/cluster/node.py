@@ -114,6 +114,15 @@ class Node:
         """Thaw. Of one that is not paused: nothing."""
         self._act("unpause", lambda: self._api.unpause(self.container_id), fine="is not paused")
 
+    def try_kill(self) -> None:
+        """Whether the engine lets us send signals at all, by one that changes nothing."""
+        self._act("signal", lambda: self._api.kill(self.container_id, "CONT"))
+
+    def try_pause(self) -> None:
+        """Whether the engine can freeze and thaw, on the helper: nothing runs in it that would miss a moment."""
+        self._act("pause", lambda: self._api.pause(self.helper.container_id))
+        self._act("unpause", lambda: self._api.unpause(self.helper.container_id))
+
     def state(self) -> State:
         return _state(self._inspect())
 

@@ -1,14 +1,14 @@
-"""What a fault is: four verbs and their evidence. docs/faults.md shows how to write one."""
+"""What a fault is: five verbs and their evidence. docs/faults.md shows how to write one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from harness.errors import HarnessError
+from harness.cluster.each import on_each
+from harness.errors import FaultUnsupported, HarnessError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,12 @@ class Fault(Protocol):
     def separates(self) -> frozenset[Pair]:
         """Ordered pairs (from, to) whose messages it stops: all of these have noticed, then it is ``detected``."""
 
+    def prepare(self) -> None:
+        """Try what it needs of the engine and the nodes, before there is load. Raises FaultUnsupported.
+
+        Of several with the same targets one is asked for all; it is not the one that acts later.
+        """
+
     def inject(self) -> None:
         """Act."""
 
@@ -72,14 +78,16 @@ class Fault(Protocol):
         """Prove that nothing of it is left, waiting for it within a deadline of its own."""
 
 
-def on_each(names: Iterable[str], act: Callable[[str], T]) -> dict[str, T]:
-    """``act(name)`` for all at the same moment; all are finished before the first error is raised."""
-    names = tuple(names)
-    if not names:
-        return {}
-    with ThreadPoolExecutor(len(names), thread_name_prefix="fault") as pool:
-        futures = {name: pool.submit(act, name) for name in names}
-    return {name: future.result() for name, future in futures.items()}
+def needs(kind: str, names: Iterable[str], trial: Callable[[str], object], remedy: str) -> None:
+    """``trial(name)`` on each of these nodes; what fails there is FaultUnsupported."""
+
+    def try_on(name: str) -> None:
+        try:
+            trial(name)
+        except HarnessError as error:
+            raise FaultUnsupported(f"prepare {kind}", error.cause or str(error), remedy, node=name) from error
+
+    on_each(names, try_on)
 
 
 def attempt(act: Callable[[], T]) -> T | None:

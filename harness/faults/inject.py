@@ -21,7 +21,6 @@ from harness.bus import Bus
 from harness.errors import HarnessError
 from harness.faults.awaited import ENDING, awaited
 from harness.faults.fault import Evidence, Fault, Situation
-from harness.faults.links import prepare
 from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Mark
 from harness.scenario.plan import Plan, PlannedStep
@@ -65,8 +64,9 @@ class Injector:
 
     def prepare(self) -> None:
         """Try what the plan's faults need, before there is load. Raises FaultUnsupported."""
-        if any(step.kind == "partition" for step in self._plan.timeline):
-            prepare(self._situation.cluster)
+        steps = {(step.kind, step.action.nodes_named()): step for step in self._plan.timeline}
+        for step in steps.values():
+            FAULTS[step.kind](step, self._situation).prepare()
 
     def start(self, t0_ns: int) -> None:
         """Begin; ``t0_ns`` is when full load was reached, from which ``at`` counts."""

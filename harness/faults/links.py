@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.errors import FaultUnsupported, HarnessError
+from harness.cluster.each import on_each
 from harness.faults import nft
-from harness.faults.fault import Evidence, on_each
+from harness.faults.fault import Evidence, needs
 from harness.scenario.groups import Pair
 
 if TYPE_CHECKING:
@@ -29,14 +29,8 @@ def prepare(cluster: Cluster) -> None:
     name = nft.cut_name(_TRIAL)
     trial = " && ".join(map(nft.command, (nft.cut(name, [_NOBODY], _TRIAL_S), nft.heal(name))))
 
-    def try_on(node: str) -> None:
-        try:
-            cluster.nodes[node].helper.run(trial)
-        except HarnessError as error:
-            remedy = "nf_tables is needed on the engine's host (modprobe nf_tables); harness doctor shows what works"
-            raise FaultUnsupported("prepare partition", error.cause, remedy, node=node) from error
-
-    on_each(cluster.nodes, try_on)
+    remedy = "nf_tables is needed on the engine's host (modprobe nf_tables); harness doctor shows what works"
+    needs("partition", cluster.nodes, lambda node: cluster.nodes[node].helper.run(trial), remedy)
 
 
 def read_tables(cluster: Cluster) -> dict[str, nft.TableState]:

@@ -11,10 +11,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, cast
 
+from harness.cluster.each import on_each
 from harness.errors import HarnessError
 from harness.faults import nft
-from harness.faults.fault import Evidence, Situation, on_each, until
-from harness.faults.links import judge, probe, read_tables
+from harness.faults.fault import Evidence, Situation, until
+from harness.faults.links import judge, prepare, probe, read_tables
 from harness.scenario import schema
 from harness.scenario.groups import cut_pairs
 
@@ -42,6 +43,9 @@ class Partition:
         self._commands = threading.Lock()  # a renewal under way must not follow the heal
         self._renewed: dict[str, int] = {}  # node -> when the last renewal of its elements began
         self._started = self._in_force = self._lifted = 0
+
+    def prepare(self) -> None:
+        prepare(self._situation.cluster)
 
     def inject(self) -> None:
         self._started = time.monotonic_ns()

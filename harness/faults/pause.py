@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from harness.faults.fault import Evidence, Situation, attempt, on_each, until
+from harness.cluster.each import on_each
+from harness.faults.fault import Evidence, Situation, attempt, needs, until
 from harness.faults.kill import silenced
 from harness.scenario import schema
 
@@ -22,6 +23,10 @@ class Pause:
         self.separates = silenced(situation, self.targets)
         self._nodes = {name: situation.cluster.nodes[name] for name in self.targets}
         self._frozen = 0
+
+    def prepare(self) -> None:
+        remedy = "pause needs the cgroup freezer: rootless engines have it with cgroup v2 and systemd"
+        needs("pause", self.targets, lambda name: self._nodes[name].try_pause(), remedy)
 
     def inject(self) -> None:
         self._frozen = time.monotonic_ns()

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from harness.cluster.copies import Ids, read_copy
+from harness.cluster.each import on_each
 from harness.errors import HarnessError
 from harness.etf import Atom, Term
-from harness.faults.fault import Evidence, Situation, on_each, until
+from harness.faults.fault import Evidence, Situation, until
 from harness.faults.islands import Decision, decide
 from harness.scenario import schema
 from harness.scenario.groups import Pair
@@ -45,6 +46,9 @@ class Recover:
         self._names = {str(atom): name for name, atom in self._erlang.items()}
         self._running: tuple[str, ...] = ()
         self._told: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Nothing beyond a connection to the nodes, which stands."""
 
     def inject(self) -> None:
         self._running = tuple(name for name, node in self._nodes.items() if node.state() == "running")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from harness.cluster.each import on_each
 from harness.etf import same_term
-from harness.faults.fault import Evidence, Situation, on_each
+from harness.faults.fault import Evidence, Situation
 from harness.scenario import schema
 from harness.scenario.groups import Pair
 from harness.scenario.values import from_term, module_name, to_term
@@ -24,6 +25,9 @@ class Rpc:
         self.targets = everyone if self._action.on == "all" else tuple(self._action.on)
         self._situation = situation
         self._answers: dict[str, Term] = {}
+
+    def prepare(self) -> None:
+        """Nothing beyond a connection to the nodes, which stands."""
 
     def inject(self) -> None:
         call = self._action

@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.cluster.cluster import Cluster
 from harness.cluster.copies import Ids, read_copy
+from harness.cluster.each import on_each
 from harness.cluster.node import Node
 from harness.errors import HarnessError, RemoteError
 from harness.etf import Atom, same_term
 from harness.history import FinalState, NodeView, ReplicaState
-from harness.probes.install import MODULE, ensure_started, on_each
+from harness.probes.install import MODULE, ensure_started
 from harness.probes.steady import look
 from harness.probes.view import View
 from harness.scenario.plan import ExpectedAnswer, Plan
@@ -33,9 +34,10 @@ class _Read:
 
 def read_final_state(cluster: Cluster, plan: Plan, discarded: Mapping[str, Ids]) -> FinalState:
     """Every copy, view and expected answer. Never raises for a node: what could not be read is in ``problems``."""
-    on_each(cluster.nodes, lambda node: _revive(node, cluster.probe_beam))
+    nodes = cluster.nodes
+    on_each(nodes, lambda name: _revive(nodes[name], cluster.probe_beam))
     views = look(cluster, plan)
-    read = on_each(cluster.nodes, lambda node: _read_node(node, plan, views[node.name]))
+    read = on_each(nodes, lambda name: _read_node(nodes[name], plan, views[name]))
     answers = tuple(_answer(cluster, plan, expected) for expected in plan.expected_answers)
     return FinalState(
         time=time.monotonic_ns(),
@@ -117,17 +119,17 @@ def _answer(cluster: Cluster, plan: Plan, expected: ExpectedAnswer) -> dict[str,
     asked = every if isinstance(expected.on, str) else expected.on
     wanted = to_term(expected.returns)
 
-    def ask(node: Node) -> tuple[str, Any]:
+    def ask(name: str) -> tuple[str, Any]:
         call = expected.call
         args = [to_term(arg) for arg in call.args]
         try:
-            answer = node.rpc(module_name(call.module), call.function, args, call.timeout)
+            answer = cluster.nodes[name].rpc(module_name(call.module), call.function, args, call.timeout)
         except HarnessError as error:  # only what the call itself raised there is an answer
             raised = isinstance(error, RemoteError) and error.klass in ("error", "exit", "throw")
             return "fail" if raised else "unknown", {"error": str(error)}
         return "ok" if same_term(answer, wanted) else "fail", from_term(answer)
 
-    answers = on_each({name: cluster.nodes[name] for name in asked}, ask)
+    answers = on_each(asked, ask)
     outcomes = {outcome for outcome, _ in answers.values()}
     ranked = ("ok", "unknown", "fail") if expected.on == "any" else ("fail", "unknown", "ok")
     outcome = next((one for one in ranked if one in outcomes), "unknown")

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from harness.cluster.cluster import Cluster
+from harness.cluster.each import on_each
 from harness.cluster.formation import load_probe
 from harness.cluster.node import Node
 from harness.errors import EnvironmentProblem, RemoteError
 
 MODULE = "harness_probe"
-T = TypeVar("T")
-
-
-def on_each(nodes: dict[str, Node], act: Callable[[Node], T]) -> dict[str, T]:
-    """``act`` on all nodes at the same time; the first error is raised after all have ended."""
-    if not nodes:
-        return {}
-    with ThreadPoolExecutor(len(nodes), thread_name_prefix="probes") as pool:
-        futures = {name: pool.submit(act, node) for name, node in nodes.items()}
-    return {name: future.result() for name, future in futures.items()}
 
 
 def install(cluster: Cluster) -> None:
     """Start the probe process on every node. Raises DistError, or EnvironmentProblem."""
-    on_each(cluster.nodes, lambda node: ensure_started(node, cluster.probe_beam))
+    on_each(cluster.nodes, lambda name: ensure_started(cluster.nodes[name], cluster.probe_beam))
 
 
 def ensure_started(node: Node, beam: Callable[[], bytes], timeout: float = 5.0) -> None:

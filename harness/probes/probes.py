@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from harness.bus import Bus
 from harness.cluster.cluster import Cluster
+from harness.cluster.each import on_each
 from harness.cluster.node import Node
 from harness.errors import DistError, HarnessError
 from harness.history import JournalEvent, Mark, Observation
 from harness.metrics import Figures
 from harness.probes.consistency import Consistency
 from harness.probes.detection import Detection
-from harness.probes.install import MODULE, install, on_each
+from harness.probes.install import MODULE, install
 from harness.probes.lag import LagProbe
 from harness.probes.membership import MembershipProbe
 from harness.probes.watch import NodeWatch
@@ -62,7 +63,7 @@ class Probes:
         """Stop asking, end what runs in the nodes that answer. Idempotent."""
         for watch in self._watches:
             watch.stop()
-        on_each(self._cluster.nodes, _end)
+        on_each(self._cluster.nodes, lambda name: _end(self._cluster.nodes[name]))
         self._lag.close()
 
     def backlog(self) -> int:

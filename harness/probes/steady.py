@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from harness.cluster.cluster import Cluster
-from harness.cluster.node import Node
+from harness.cluster.each import on_each
 from harness.errors import DistError, EnvironmentProblem, HarnessError
 from harness.etf import Atom
 from harness.history import Mark
-from harness.probes.install import on_each
 from harness.probes.membership import ask_view
 from harness.probes.view import Names, View, unsteady
 from harness.scenario.plan import Plan
@@ -56,9 +55,9 @@ def look(cluster: Cluster, plan: Plan) -> dict[str, View | None]:
     """Every node's view, all asked at the same time; None where there was no answer."""
     names = Names(plan)
 
-    def ask(node: Node) -> View | None:
+    def ask(name: str) -> View | None:
         try:
-            return ask_view(node, names, _ANSWER)
+            return ask_view(cluster.nodes[name], names, _ANSWER)
         except HarnessError:
             return None
 
@@ -119,18 +118,18 @@ def _reconnect(cluster: Cluster, plan: Plan, views: Mapping[str, View | None]) -
         if view is not None
     }
 
-    def connect(node: Node) -> list[tuple[str, str]]:
+    def connect(name: str) -> list[tuple[str, str]]:
         made: list[tuple[str, str]] = []
-        for peer in missing[node.name]:
+        for peer in missing[name]:
             try:
                 args = [Atom(cluster.nodes[peer].node_name)]
-                if node.rpc("net_kernel", "connect_node", args, _CONNECT) is True:
-                    made.append((node.name, peer))
+                if cluster.nodes[name].rpc("net_kernel", "connect_node", args, _CONNECT) is True:
+                    made.append((name, peer))
             except DistError:  # asked again in the next round
                 continue
         return made
 
-    asked = on_each({name: cluster.nodes[name] for name, peers in missing.items() if peers}, connect)
+    asked = on_each((name for name, peers in missing.items() if peers), connect)
     return [pair for made in asked.values() for pair in made]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import ScriptedFault
-from plans import three_nodes
+from plans import NAMES, three_nodes
 
 from harness.bus import Bus
-from harness.errors import DiskFull, FaultUnsupported, HarnessError, HelperFailed
+from harness.errors import DiskFull, EnvironmentProblem, FaultUnsupported, HarnessError, HelperFailed
 from harness.faults.inject import Injector
 from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Observation
@@ -25,7 +25,9 @@ GROUPS = {"groups": [["n1"], ["n2", "n3"]]}
 
 
 def step(id: str, kind: str = "partition", **changes: Any) -> dict[str, Any]:
-    action = {"partition": GROUPS, "rpc": {"module": "m", "function": "f"}}[kind]
+    only_n2 = {"nodes": ["n2"]}
+    action = {"partition": GROUPS, "rpc": {"module": "m", "function": "f"}, "kill": only_n2, "pause": only_n2,
+              "recover": {}}[kind]  # fmt: skip
     schedule = {} if "after" in changes else {"at": 0.0}
     return {"id": id, "name": "", "kind": kind, "action": action, **schedule, **changes}
 
@@ -206,26 +208,61 @@ def test_heal_all_from_any_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(stage.events) == told, "the journal may be closed by now"
 
 
-@pytest.mark.parametrize("given", [step("a"), step("a", "rpc")], ids=["partition", "rpc"])
-def test_what_the_kernel_cannot_do_is_said_before_there_is_load(given: dict[str, Any]) -> None:
-    def refuse(script: str, timeout: float = 5.0) -> str:
-        raise HelperFailed("helper command `nft`", "Error: Could not process rule: Operation not supported", node="n2")
+NO_RULES = HelperFailed("helper command `nft`", "Error: Could not process rule: Operation not supported", node="n2")
+NO_FREEZER = EnvironmentProblem("pause", "cannot pause container: cgroups not available", node="n2")
+NO_SIGNALS = EnvironmentProblem("signal", "permission denied", node="n2")
 
-    helpers = {"n1": lambda script, timeout=5.0: "", "n2": refuse}
-    nodes = {name: SimpleNamespace(helper=SimpleNamespace(run=run)) for name, run in helpers.items()}
-    cluster: Any = SimpleNamespace(nodes=nodes)
-    plan = three_nodes(timeline=[given])
+
+@pytest.mark.parametrize(
+    ("kind", "lacks", "said", "remedy"),
+    [
+        (
+            "partition",
+            {"run": NO_RULES},
+            "Error: Could not process rule: Operation not supported",
+            "modprobe nf_tables",
+        ),
+        ("pause", {"try_pause": NO_FREEZER}, "cannot pause container: cgroups not available", "cgroup v2"),
+        ("kill", {"try_kill": NO_SIGNALS}, "permission denied", "docker kill"),
+        ("kill", {"run": NO_RULES, "try_pause": NO_FREEZER}, "", ""),
+        ("pause", {"run": NO_RULES, "try_kill": NO_SIGNALS}, "", ""),
+        ("rpc", {"run": NO_RULES, "try_pause": NO_FREEZER, "try_kill": NO_SIGNALS}, "", ""),
+        ("recover", {"run": NO_RULES, "try_pause": NO_FREEZER, "try_kill": NO_SIGNALS}, "", ""),
+    ],
+)
+def test_what_a_fault_needs_is_tried_before_there_is_load(
+    kind: str, lacks: dict[str, Exception], said: str, remedy: str
+) -> None:
+    def node(name: str) -> SimpleNamespace:
+        def trial(verb: str) -> Any:
+            def act(*_: Any, **__: Any) -> str:
+                if name == "n2" and verb in lacks:
+                    raise lacks[verb]
+                return ""
+
+            return act
+
+        helper = SimpleNamespace(run=trial("run"))
+        return SimpleNamespace(node_name=name, helper=helper, try_kill=trial("try_kill"), try_pause=trial("try_pause"))
+
+    cluster: Any = SimpleNamespace(nodes={name: node(name) for name in NAMES})
     events: list[JournalEvent] = []
-    injector = Injector(plan, cluster, events.append, Bus())
-    if given["kind"] == "rpc":
-        injector.prepare()
-    else:
+    injector = Injector(three_nodes(timeline=[step("a", kind), step("b", kind)]), cluster, events.append, Bus())
+    if said:
         with pytest.raises(FaultUnsupported) as refused:
             injector.prepare()
         assert refused.value.exit_code == 4
-        assert str(refused.value).startswith("n2: prepare partition: Error: Could not process rule: Operation not supp")
-        assert "modprobe nf_tables" in refused.value.remedy
+        assert str(refused.value).startswith(f"n2: prepare {kind}: {said}")
+        assert remedy in refused.value.remedy
+    else:
+        injector.prepare()
     assert not events
+
+
+def test_a_step_that_is_repeated_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, step("a"), step("b"), step("c", "rpc"))
+    stage.injector.prepare()
+    assert sorted(verb for fault in stage.faults.values() for verb in fault.verbs) == ["prepare", "prepare"]
 
 
 def test_heal_all_before_anything_started(monkeypatch: pytest.MonkeyPatch) -> None:
