@@ -237,9 +237,11 @@ def _whole_again(
         earliest = max(earliest, ended[-1].time)
     apart: set[tuple[str, Pair]] = set()
     sightings = _sightings(history, alias)
+    if not sightings or sightings[0][0] > earliest:  # nobody had lost anybody
+        return earliest
     for at, (time, layer, parts, pair) in enumerate(sightings):
         (apart.add if parts else apart.discard)((layer, pair))
         following = sightings[at + 1][0] if at + 1 < len(sightings) else FOREVER
         if not apart and following > earliest:
             return max(time, earliest)
-    return None if apart else earliest
+    return None

@@ -234,7 +234,7 @@ def _rows(current: Current) -> list[tuple[str, Text]]:
 
 def _in_words(current: Current) -> list[str]:
     told = [f"{current.rates.get('ok', 0.0):,.0f} ok/s"]
-    told += [f"{n:,.0f} {o}/s" for o in ("fail", "unknown") if (n := current.rates.get(o, 0.0))]
+    told += [f"{n:,.0f} {o}/s" for o in ("fail", "unknown") if (n := round(current.rates.get(o, 0.0)))]
     told.append(f"p50 {duration(current.p50)}, p99 {duration(current.p99)}")
     if current.lag_p99 is not None:
         told.append(f"lag p99 {duration(current.lag_p99)}")

@@ -26,12 +26,15 @@ def headline(verdict: Verdict, facts: Facts) -> list[tuple[str, str]]:
         if window.observers:
             seen = "not noticed by all" if window.detection_s is None else f"{duration(window.detection_s)}"
             told.append(("blind", f"{seen} ({window.name})"))
-    for window in facts.timeline.windows:
+    for at, window in enumerate(facts.timeline.windows):
         if window.heal_began is None:
             continue
         back = "not whole again"
+        following = facts.timeline.windows[at + 1 : at + 2]
         if window.whole is not None:
             back = duration((window.whole - window.heal_began) / 1e9)
+            if following and window.whole > following[0].injected:
+                back = f"not before {following[0].name}"
         told.append(("back after", f"{back} ({window.name})"))
     stalls = [f for f in verdict.of("writer_stall") if f.value is not None]
     if stalls:

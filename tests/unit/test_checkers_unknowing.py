@@ -312,3 +312,17 @@ def test_a_journal_that_ends_early_is_unknown(tmp_path: Path) -> None:
     verdict = judged(built, tmp_path)
     assert "journal ends" in one(verdict, "record").summary
     assert verdict.outcome == "INCONCLUSIVE"
+
+
+def test_a_pause_that_nobody_noticed_is_over_when_it_is_healed_and_not_after_the_next_fault(tmp_path: Path) -> None:
+    pause = {"id": "s0", "name": "", "kind": "pause", "at": 5.0, "lasts": 1.0, "action": {"nodes": ["n1"]}}
+    built = HistoryBuilder(three_nodes(duration=60.0, timeline=[pause, KILL]))
+    built.steady(0, 60)
+    built.fault("s0", "pause", ("n1",), injecting=5, bit=5.1, healing=6, healed=6.1)
+    built.fault("s1", "kill", ("n2",), injecting=10, bit=10.1, healing=13, healed=14)
+    for node in ("n1", "n3"):
+        built.seen(10.05, node, "nodedown", "n2")
+        built.seen(13.5, node, "nodeup", "n2")
+    first, second = judged(built, tmp_path).of("recovery")
+    assert (first.outcome, first.summary.partition(" after ")[0]) == ("pass", "whole again 100 ms")
+    assert second.outcome == "pass"
