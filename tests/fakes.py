@@ -159,6 +159,7 @@ class ScriptedNode:
 
     def __init__(self, name: str, answers: Mapping[str, Any]) -> None:
         self.name, self.node_name = name, f"{name}@{name}"
+        self.foreign = False
         self.answers = dict(answers)
         self.calls: list[tuple[str, list[Term]]] = []
 
@@ -175,4 +176,4 @@ class ScriptedNode:
 
 def scripted_cluster(*nodes: ScriptedNode) -> Any:
     """What probes use of a cluster: its nodes."""
-    return SimpleNamespace(nodes={node.name: node for node in nodes}, probe_beam=lambda: b"beam")
+    return SimpleNamespace(nodes={node.name: node for node in nodes}, probe_modules=dict)

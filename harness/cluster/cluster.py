@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,7 +19,8 @@ from harness.cluster.container import start_helper, start_node
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
 from harness.cluster.formation import form
-from harness.cluster.image import ensure_helper_image, ensure_node_image, probe_beam, use_image
+from harness.cluster.image import ensure_helper_image, ensure_node_image, use_image
+from harness.cluster.modules import probe_modules
 from harness.cluster.network import Network, create_network
 from harness.cluster.node import DIST_PORT, Node
 from harness.cluster.relay import relay_wanted, start_relay
@@ -47,7 +48,7 @@ class Cluster:
 
     def __init__(
         self, engine: Engine, plan: Plan, run_id: str, cookie: str, network: Network, nodes: Mapping[str, Node],
-        tls: Credentials | None,
+        tls: Credentials | None, progress: Progress,
     ) -> None:  # fmt: skip
         self.run_id = run_id
         self.cookie = cookie
@@ -57,6 +58,7 @@ class Cluster:
         self.gateway = network.gateway
         self.nodes = dict(nodes)
         self.otp = ""
+        self.probe_modules = cache(partial(probe_modules, engine, progress))  # the same ones to the run's end
         self._engine = engine
         self._plan = plan
 
@@ -106,9 +108,11 @@ class Cluster:
 
             started = _each(pool, start_one, plan.nodes)
             nodes = {node.name: node for node in started}
-            cluster = cls(engine, plan, run_id, cookie, network, nodes, tls)
+            cluster = cls(engine, plan, run_id, cookie, network, nodes, tls, progress)
             progress(f"{len(nodes)} nodes started on {network.name} ({network.subnet})")
-            cluster.otp = form(engine, plan, cluster.nodes, partial(_each, pool), given_up, progress)
+            cluster.otp = form(
+                plan, cluster.nodes, cluster.probe_modules, partial(_each, pool), given_up, progress
+            )  # fmt: skip
             progress(f"cluster ready after {time.monotonic() - began:.1f} s")
         except BaseException:
             given_up.set()
@@ -123,10 +127,6 @@ class Cluster:
     def observer_name(self, slot: str) -> str:
         """The harness's own node name for a connection slot: fixed, since every new name stays in the nodes."""
         return observer_name(self._plan, slot)
-
-    def probe_beam(self) -> bytes:
-        """The compiled ``harness_probe``, for nodes that lack it."""
-        return probe_beam(self._engine)
 
     def load_targets(self) -> list[NodeTarget]:
         """Where load reaches each node."""

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness.cluster.bases import Progress
-from harness.cluster.engine import Engine
 from harness.cluster.environment import table_options
-from harness.cluster.image import probe_beam
+from harness.cluster.modules import Modules, load_modules
 from harness.cluster.node import Node, answers
 from harness.errors import ClusterNotFormed, DistError, EnvironmentProblem
 from harness.etf import Atom, Term
@@ -21,8 +20,9 @@ _POLL = 0.05
 
 
 def form(
-    engine: Engine, plan: Plan, nodes: dict[str, Node], each: Each, given_up: threading.Event, progress: Progress
-) -> str:
+    plan: Plan, nodes: dict[str, Node], modules: Callable[[], Modules], each: Each, given_up: threading.Event,
+    progress: Progress,
+) -> str:  # fmt: skip
     """Wait until the nodes are one cluster; the OTP releases they run, as in ``27`` or ``25, 27``.
 
     Raises ClusterNotFormed (with the last log lines of a node that exited), EnvironmentProblem when a kernel
@@ -39,19 +39,10 @@ def form(
     foreign = [node for node in nodes.values() if node.foreign]
     if foreign and plan.tables:
         progress("creating the scenario's tables over RPC")
-        beam = probe_beam(engine, progress)
-        each(lambda node: load_probe(node, beam), foreign)
+        probe = modules()
+        each(lambda node: load_modules(node, probe), foreign)
         _create_tables(plan, nodes, each, left)
     return ", ".join(sorted(set(releases)))
-
-
-def load_probe(node: Node, beam: bytes) -> None:
-    """Load ``harness_probe`` into a node that lacks it. Raises EnvironmentProblem."""
-    answer = node.rpc("code", "load_binary", [Atom("harness_probe"), _text("harness_probe.beam"), beam])
-    if not (isinstance(answer, tuple) and answer[0] == "module"):
-        raise EnvironmentProblem(
-            "load harness_probe", repr(answer), "the node must run OTP 25 or newer", node=node.name
-        )
 
 
 def _wait_mesh(node: Node, nodes: dict[str, Node], deadline: float, given_up: threading.Event) -> None:
@@ -139,8 +130,3 @@ def _value(value: object) -> Term:
     if isinstance(value, list):
         return [Atom(word) for word in value]
     return bool(value)
-
-
-def _text(text: str) -> Term:
-    """An Erlang string: a list of code points."""
-    return [ord(character) for character in text]

@@ -6,11 +6,9 @@ engine. What they are built on: harness.cluster.bases.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,9 @@ from docker.errors import DockerException
 
 from harness.cluster.bases import Progress, erlang_bases, helper_base, local_id, pull
 from harness.cluster.engine import Engine, engine_failed
-from harness.cluster.labels import labels
-from harness.cluster.once import ask
 from harness.cluster.sources import build_context, digest, read_sources
 from harness.data import data_path
 from harness.errors import EnvironmentProblem, ImageMissing
-
-PROBE_OTP = 25  # a module compiled on the oldest release loads in every later one
-_PROBE_IN_IMAGE = "_build/default/rel/node/lib"
 
 
 def ensure_node_image(engine: Engine, otp: int, base: str, progress: Progress) -> str:
@@ -96,19 +89,6 @@ def image_facts(engine: Engine, reference: str) -> dict[str, str]:
     return {"reference": reference, "id": str(attributes["Id"]), "digest": str(digests[0])}
 
 
-def probe_beam(engine: Engine, progress: Progress = lambda _: None) -> bytes:
-    """The compiled ``harness_probe``, for nodes that lack it; kept in the user's cache by the hash of its image."""
-    tag = ensure_node_image(engine, PROBE_OTP, "", progress)
-    kept = cache_dir() / f"harness_probe-{tag.rpartition('-')[2]}.beam"
-    if kept.is_file():
-        return kept.read_bytes()
-    beam = _read_from_image(engine, tag, "harness_probe.beam")
-    fresh = kept.with_name(f"{kept.name}.{os.getpid()}.{threading.get_ident()}")
-    fresh.write_bytes(beam)
-    fresh.replace(kept)
-    return beam
-
-
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The user's cache folder of the harness, made if need be."""
     folder = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness"
@@ -143,20 +123,6 @@ def _name(engine: Engine, reference: str, name: str) -> None:
         engine.client.api.tag(reference, repository, tag, force=True)
     except (DockerException, requests.RequestException) as error:
         raise engine_failed(f"tag {reference} as {name}", error) from error
-
-
-def _read_from_image(engine: Engine, tag: str, name: str) -> bytes:
-    """One file of the node's release, by its name."""
-    try:
-        # as text: what a container says passes through its log, which is no place for other bytes
-        script = f"base64 $(find -L {_PROBE_IN_IMAGE} -name {name} | head -n 1)"
-        content = ask(engine, tag, ["sh", "-c", script], network_mode="none", labels=labels("image", "helper"))
-    except (DockerException, requests.RequestException) as error:
-        raise engine_failed(f"read {name} from {tag}", error) from error
-    found = base64.b64decode(content)
-    if not found.startswith(b"FOR1"):
-        raise EnvironmentProblem(f"read {name} from {tag}", "it is not in the image", "harness image build")
-    return found
 
 
 @contextlib.contextmanager

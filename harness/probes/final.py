@@ -10,6 +10,7 @@ from typing import Any
 from harness.cluster.cluster import Cluster
 from harness.cluster.copies import Ids, read_copy
 from harness.cluster.each import on_each
+from harness.cluster.modules import Modules
 from harness.cluster.node import Node
 from harness.errors import HarnessError, RemoteError
 from harness.etf import Atom, same_term
@@ -35,7 +36,7 @@ class _Read:
 def read_final_state(cluster: Cluster, plan: Plan, discarded: Mapping[str, Ids]) -> FinalState:
     """Every copy, view and expected answer. Never raises for a node: what could not be read is in ``problems``."""
     nodes = cluster.nodes
-    on_each(nodes, lambda name: _revive(nodes[name], cluster.probe_beam))
+    on_each(nodes, lambda name: _revive(nodes[name], cluster.probe_modules))
     views = look(cluster, plan)
     read = on_each(nodes, lambda name: _read_node(nodes[name], plan, views[name]))
     answers = tuple(_answer(cluster, plan, expected) for expected in plan.expected_answers)
@@ -49,10 +50,10 @@ def read_final_state(cluster: Cluster, plan: Plan, discarded: Mapping[str, Ids])
     )
 
 
-def _revive(node: Node, beam: Callable[[], bytes]) -> None:
+def _revive(node: Node, modules: Callable[[], Modules]) -> None:
     """A node that was started again shortly before the end has no probe yet."""
     try:
-        ensure_started(node, beam, _ANSWER)
+        ensure_started(node, modules, _ANSWER)
     except HarnessError:
         return  # told by the view that cannot be read
 

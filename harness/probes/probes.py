@@ -46,7 +46,9 @@ class Probes:
         bus.subscribe(Detection(plan, self._detected).on_event)
         bus.subscribe(self._consistency.on_event)
         self._watches = [
-            NodeWatch(node, self._membership, self._lag, self._consistency, metrics, cluster.probe_beam, self._failed)
+            NodeWatch(
+                node, self._membership, self._lag, self._consistency, metrics, cluster.probe_modules, self._failed
+            )
             for node in cluster.nodes.values()
         ]
 

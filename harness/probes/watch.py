@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from harness.cluster.modules import Modules
 from harness.cluster.node import Node
 from harness.errors import DistError, EnvironmentProblem, HarnessError, RemoteError
 from harness.history import Mark
@@ -31,7 +32,7 @@ class NodeWatch:
         lag: LagProbe,
         consistency: Consistency,
         figures: Figures,
-        beam: Callable[[], bytes],
+        modules: Callable[[], Modules],
         note: Callable[[Mark], None],
     ) -> None:
         self._node = node
@@ -39,7 +40,7 @@ class NodeWatch:
         self._lag = lag
         self._consistency = consistency
         self._figures = figures
-        self._beam = beam
+        self._modules = modules
         self._note = note
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"probe-{node.name}", daemon=True)
@@ -86,6 +87,6 @@ class NodeWatch:
     def _install(self) -> None:
         self._lag.disarm(self._node.name)
         try:
-            ensure_started(self._node, self._beam, _TIMEOUT)
+            ensure_started(self._node, self._modules, _TIMEOUT)
         except (DistError, EnvironmentProblem):
             self._membership.lost(self._node.name)

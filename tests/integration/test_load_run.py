@@ -7,12 +7,15 @@ import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from load_plans import Watched, load, on_table, rpc
 from nodes import ErlangNode, StartErlang
 
+from harness.cluster.engine import find_engine
+from harness.cluster.modules import load_modules, probe_modules
 from harness.errors import LoadFailed
 from harness.etf import Atom
 from harness.history import FAIL, OK, UNKNOWN, Operations
@@ -24,7 +27,8 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def nodes(start_erlang: StartErlang) -> list[ErlangNode]:
-    """One node of each OTP, not connected with each other, each with a table kv and a probe's append/3."""
+    """One node of each OTP, not connected with each other, each with a table kv and the probe's modules."""
+    modules = probe_modules(find_engine(), print)
     both = [start_erlang(27), start_erlang(25)]
     for node in both:
         connection = node.connect(local="setup@harness")
@@ -34,20 +38,9 @@ def nodes(start_erlang: StartErlang) -> list[ErlangNode]:
             Atom("atomic"),
             Atom("ok"),
         )
-        _load_append(connection)
+        load_modules(SimpleNamespace(name=node.host, rpc=connection.rpc), modules, 60.0)  # type: ignore[arg-type]
         connection.close()
     return both
-
-
-def _load_append(connection: object) -> None:
-    """harness_probe:append/3 as the example node has it, compiled in the node from its source."""
-    source = (Path(__file__).parents[2] / "erlang/node/src/harness_probe.erl").read_bytes()
-    rpc = connection.rpc  # type: ignore[attr-defined]
-    assert rpc("file", "write_file", ["/tmp/harness_probe.erl", source]) == "ok"
-    path, option = [*b"/tmp/harness_probe.erl"], Atom("binary")
-    compiled = rpc("compile", "file", [path, [option, Atom("return_errors")]], timeout=60.0)
-    assert compiled[0] == "ok", compiled
-    assert rpc("code", "load_binary", [compiled[1], path, compiled[2]])[0] == "module"
 
 
 @pytest.fixture

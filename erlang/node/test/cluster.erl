@@ -2,7 +2,7 @@
 %% so the test itself is no node and takes part in nothing.
 -module(cluster).
 
--export([start/3, kill/1, kill_all/0, call/4, ready/1, name/1, names/1, until/1, bare/2]).
+-export([start/3, kill/1, kill_all/0, call/4, ready/1, name/1, names/1, until/1, until/2, bare/2]).
 
 name(N) -> list_to_atom("p" ++ integer_to_list(N) ++ "@localhost").
 names(Ns) -> [name(N) || N <- Ns].

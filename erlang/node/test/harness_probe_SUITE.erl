@@ -3,15 +3,15 @@
 -compile([export_all, nowarn_export_all]).
 -include_lib("stdlib/include/assert.hrl").
 
--import(cluster, [call/4, name/1, names/1, until/1]).
+-import(cluster, [call/4, name/1, names/1, until/1, until/2]).
 
 -define(P, harness_probe).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [ring, idempotent, copies, batches, appended, without_mnesia, views, lag, lag_on_disc, lag_over_mnesia_restart,
-     lag_is_bounded, events].
+    [ring, idempotent, version, copies, batches, appended, without_mnesia, views, lag, lag_on_disc,
+     lag_over_mnesia_restart, lag_is_bounded, lag_after_a_crash, events].
 
 init_per_suite(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
@@ -35,10 +35,14 @@ peer_with_probe(Dir, N) ->
     ok = call(Peer, application, load, [mnesia]),
     ok = call(Peer, application, set_env, [mnesia, dir, filename:join(Dir, atom_to_list(name(N)))]),
     true = call(Peer, net_kernel, connect_node, [name(1)]),
-    {?P, Beam, File} = code:get_object_code(?P),
-    {module, ?P} = call(Peer, code, load_binary, [?P, File, Beam]),
+    ok = load(Peer),
     ok = call(Peer, ?P, start, [#{}]),
     Peer.
+
+%% All that the node gets of ours, and this only.
+load(Peer) ->
+    Parts = [{Part, File, Beam} || Part <- maps:keys(?P:version()), {_, Beam, File} <- [code:get_object_code(Part)]],
+    call(Peer, code, atomic_load, [Parts]).
 
 peers(Config) -> list_to_tuple(proplists:get_value(peers, Config)).
 
@@ -61,8 +65,17 @@ idempotent(Config) ->
     ?assertEqual(Pid, call(First, erlang, whereis, [?P])),
     ?assertEqual(call(First, erlang, whereis, [init]),
                  element(2, call(First, erlang, process_info, [Pid, group_leader]))),
-    ?assert(is_binary(call(First, ?P, version, []))),
     ?assert(is_integer(call(First, ?P, clock, []))).
+
+%% It tells of every part whether it is this one.
+version(Config) ->
+    {First, _} = peers(Config),
+    Version = ?P:version(),
+    ?assertEqual(Version, call(First, ?P, version, [])),
+    Files = filelib:wildcard("harness_*.beam", filename:dirname(code:which(?P))),
+    ?assertEqual(lists:sort([filename:basename(File, ".beam") || File <- Files]),
+                 lists:sort([atom_to_list(Part) || Part <- maps:keys(Version)])),
+    [?assertEqual({ok, {Part, Vsn}}, beam_lib:version(code:which(Part))) || {Part, Vsn} <- maps:to_list(Version)].
 
 copies(Config) ->
     {First, Second} = peers(Config),
@@ -113,8 +126,7 @@ appended(Config) ->
 
 without_mnesia(_Config) ->
     Peer = cluster:bare(3, []),
-    {?P, Beam, File} = code:get_object_code(?P),
-    {module, ?P} = call(Peer, code, load_binary, [?P, File, Beam]),
+    ok = load(Peer),
     ok = call(Peer, ?P, start, [#{}]),
     ?assertMatch(#{mnesia := no, running_db_nodes := [], tables := #{}}, call(Peer, ?P, views, [])),
     ok = call(Peer, ?P, stop, []),
@@ -203,6 +215,26 @@ lag_is_bounded(Config) ->
     {Last0, _} = lists:last(Spans),
     ?assert((length(Spans) - 2) * 25000000 =< Last0 - First0),
     [?assert(Ack =< Next) || {{_, Ack}, {Next, _}} <- lists:zip(lists:droplast(Spans), tl(Spans))].
+
+%% A writer that died is there again, unless nobody wants it any more.
+lag_after_a_crash(Config) ->
+    {First, _} = peers(Config),
+    Order = #{table => lag_ram, contexts => [sync_dirty], rate => 40},
+    ok = call(First, ?P, lag_write, [Order]),
+    [Writer] = children(First),
+    true = call(First, erlang, exit, [Writer, kill]),
+    until(fun() -> length(children(First) -- [Writer]) end, 1),
+    gather(First, acks, fun(All) -> length(All) >= 2 end),
+    ok = call(First, ?P, lag_write, [Order#{contexts := []}]),
+    {restart, _} = call(First, erlang, send, [?P, {restart, {write, lag_ram, sync_dirty, 40}}]),
+    #{now := _} = call(First, ?P, lag_take, []),
+    ?assertEqual([], children(First)),
+    ok = call(First, ?P, lag_stop, []).
+
+%% The probe is linked with nobody else but the server of its subscription.
+children(Peer) ->
+    {links, Links} = call(Peer, erlang, process_info, [call(Peer, erlang, whereis, [?P]), links]),
+    Links -- [call(Peer, erlang, whereis, [mnesia_subscr])].
 
 %% Last: it takes the second node away.
 events(Config) ->
