@@ -22,7 +22,7 @@ def browser() -> str:
     if not _found() and not os.environ.get("NO_INSTALL") and os.geteuid() == 0 and shutil.which("apt-get"):
         command = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(command, check=False, capture_output=True, timeout=300, env=environment)
+        subprocess.run(command, check=False, capture_output=True, timeout=600, env=environment)
     return _found()
 
 
@@ -38,7 +38,7 @@ def dumped(url: str) -> str:
             "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={profile}", f"--virtual-time-budget={SCRIPTS_GET}", "--dump-dom", url,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

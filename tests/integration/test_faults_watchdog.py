@@ -43,7 +43,7 @@ def journal(event):
     rundir.journal(event)
     bus.publish(event)
 Injector(plan, cluster, journal, bus, rundir).start(time.monotonic_ns())
-bus.wait_for(lambda e: isinstance(e, FaultRecord) and e.stage == "bit", 60)
+bus.wait_for(lambda e: isinstance(e, FaultRecord) and e.stage == "bit", 200)
 print(child.pid, flush=True)
 threading.Event().wait()
 """
@@ -69,8 +69,8 @@ def test_the_watchdog_cleans_up_after_a_killed_owner(engine: Engine, tmp_path: P
         assert run_id in find_runs(engine)
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
-        assert select.select([child], [], [], 60)[0], "the child ends"
-        assert select.select([watched], [], [], 60)[0], "the watchdog ends"
+        assert select.select([child], [], [], 120)[0], "the child ends"
+        assert select.select([watched], [], [], 120)[0], "the watchdog ends"
         os.close(child)
         assert run_id not in find_runs(engine)
     finally:
@@ -81,7 +81,6 @@ def test_the_watchdog_cleans_up_after_a_killed_owner(engine: Engine, tmp_path: P
         remove_run(engine, run_id)
     events = read_events((Path(folder) / "events.jsonl").read_text().splitlines())
     assert [e.stage for e in events if isinstance(e, FaultRecord)] == ["planned", "injecting", "bit"]
-    (told,) = [e for e in events if isinstance(e, Mark)]
-    assert told.name == "watchdog"
+    (told,) = [e for e in events if isinstance(e, Mark) and e.name == "watchdog"]
     assert told.detail["removed"] == "6 containers, 1 network"
     assert isinstance(told.detail["seconds"], float)

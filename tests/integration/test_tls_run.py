@@ -35,7 +35,7 @@ SCENARIO = tiny(
             ],
         }
     ],
-    duration="14s",
+    duration="22s",
 )
 
 
