@@ -30,12 +30,13 @@ class _End:
         self._piece = piece  # bytes that one recv gives at most
         self._timeout: float | None = None
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
         with self._out.changed:
             if self._out.closed:
                 raise BrokenPipeError("closed")
             self._out.data.append(bytes(data))
             self._out.changed.notify_all()
+        return True
 
     def recv(self, size: int, /) -> bytes:
         pipe = self._in

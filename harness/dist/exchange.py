@@ -30,7 +30,7 @@ class Peer(Protocol):
         """Queue it for whoever writes; never blocks; on a connection that is gone it does nothing."""
         ...
 
-    def send_control(self, control: Control, message: Term = None) -> None: ...
+    def send_control(self, control: Control, message: Term = None, *, wait: bool = True) -> None: ...
 
 
 Connected = TypeVar("Connected", bound=Peer)
@@ -85,8 +85,8 @@ class Exchange:
         with self._locked():
             self._processes.post_all(does())
 
-    def send(self, operation: str, control: Control, node: str, message: Term) -> None:
-        """A message of a process of ours. Raises NotSent, EncodeError."""
+    def send(self, operation: str, control: Control, node: str, message: Term, *, wait: bool = True) -> None:
+        """A message of a process of ours; `wait`: see `Connection.send_control`. Raises NotSent, EncodeError."""
         try:
             if node == self.name:
                 copy, _ = decode(encode(message), 0, self._limits)  # as if it had travelled; nobody shares it
@@ -96,7 +96,7 @@ class Exchange:
             connection = self.connections.get(node)
             if connection is None:
                 raise NotSent(operation, "not connected", "connect to it first", node=node)
-            connection.send_control(control, message)
+            connection.send_control(control, message, wait=wait)
         except EncodeError as error:
             explain(error, operation, node)
             raise
@@ -118,7 +118,7 @@ class Exchange:
         with self._locked():
             self._processes.spawnings[request.ref] = spawning
         try:
-            self.send(operation, request, spawning.node, args)
+            self.send(operation, request, spawning.node, args, wait=False)
         except BaseException:
             with self._locked():
                 self._processes.spawnings.pop(request.ref, None)

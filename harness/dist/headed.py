@@ -32,18 +32,19 @@ class HeadedStream:
         self.arrived = stream.arrived
         self.close = stream.close
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
         batch: list[bytes] = []
         size = 0
+        taken = True
         for plain in self._deframe(data):
             for packet in self._packets(frame(plain)) if plain else [TICK]:
                 batch.append(packet)
                 size += len(packet)
-                if size > FRAGMENT:  # by fragments: a tick may be offered between two
-                    self._stream.sendall(b"".join(batch))
+                if size > FRAGMENT and taken:  # by fragments: a tick may be offered between two
+                    taken = self._stream.sendall(b"".join(batch), wait)
                     batch.clear()
                     size = 0
-        self._stream.sendall(b"".join(batch))
+        return self._stream.sendall(b"".join(batch), wait)
 
 
 class HeadedEnvelope(Envelope):

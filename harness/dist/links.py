@@ -33,7 +33,6 @@ class _Link(Connection):
 
     def __init__(self, stream: Stream, runtime: Runtime, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
         self._exchange = exchange
-        self._spawn = runtime.spawn
         self._to_tell: list[OnClose] = []
         self._why: HarnessError | None = None
         super().__init__(stream, runtime, *args, **kwargs, on_close=self._gone, on_message=exchange.receive)
@@ -47,7 +46,7 @@ class _Link(Connection):
         if not self.closed:
             super().close()
             error = ConnectionLost("connection", "the node has connected anew", node=self.peer)
-            self._spawn(lambda: self._gone(error), f"dist-close {self.peer}")
+            self._runtime.spawn(lambda: self._gone(error), f"dist-close {self.peer}")
 
     def tell(self, on_close: OnClose) -> None:
         """Call it once when the connection is lost: now, if it was lost meanwhile."""

@@ -17,11 +17,12 @@ from harness.dist.exchange import Exchange
 from harness.dist.links import Links, OnClose
 from harness.dist.listen import Door, Registration
 from harness.dist.mailbox import Mailbox
+from harness.dist.protocol.control import RegSend
 from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
 from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
 from harness.errors import NotSent, UsageError, shown
-from harness.etf import DecodeOptions
+from harness.etf import Atom, DecodeOptions
 
 
 class Node:
@@ -104,10 +105,12 @@ class Node:
 
         Raises NotSent, ReceiveTimeout.
         """
+        exchange = self._named("ping")
         with self.mailbox() as asking:
             ref = asking.alias()
             start = time.perf_counter()
-            asking.send(("net_kernel", peer), kernel.ping(asking.pid, ref))
+            question = RegSend(asking.pid, Atom("net_kernel"))
+            exchange.send("ping", question, peer, kernel.ping(asking.pid, ref), wait=False)
             asking.receive(timeout, lambda message: message == (ref, "yes"))
             return time.perf_counter() - start
 

@@ -11,6 +11,7 @@ import time
 from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from harness.dist.core import Call
@@ -45,9 +46,10 @@ class Traffic(Protocol):
         """Take in what was read. Never by two at once. Raises anything."""
         ...
 
-    def flush(self) -> bool:
-        """Send all that is queued; may wait, never raises. False: the connection is gone. The second of two at once
-        returns at once, and its frames go with the first."""
+    def flush(self, wait: bool = True) -> bool:
+        """Send all that is queued; never raises. False: the connection is gone. The second of two at once returns at
+        once, and its frames go with the first. Without `wait`, what the peer has no room for is left to
+        `Pump.write_aside`."""
         ...
 
     def ended(self, error: BaseException | None) -> None:
@@ -68,7 +70,14 @@ class Pump(Protocol):
 
     @property
     def write(self) -> Callable[[], object]:
-        """See to it that what was queued is sent soon, with all that others queue meanwhile."""
+        """See to it that what was queued is sent soon, with all that others queue meanwhile. Does not wait for a peer
+        that does not read: whoever calls has a timeout."""
+        ...
+
+    @property
+    def write_through(self) -> Callable[[], object]:
+        """As `write`, for those who wait for no answer: on threads they wait for a peer that does not read, so that
+        they do not fill the memory."""
         ...
 
     @property
@@ -77,7 +86,7 @@ class Pump(Protocol):
         ...
 
     def write_aside(self) -> None:
-        """As `write`, but never waits: for those who read. A peer that does not read would stop them."""
+        """As `write`, but leaves all of it to another: for those who read, and for what is left to send."""
         ...
 
     def soon(self, act: Callable[[], None]) -> None:
@@ -124,7 +133,8 @@ class ThreadPump:
         self.away = False  # the reader waits to be called
         self._queued = allocate_lock()  # released: the writer is to come
         self._queued.acquire()
-        self.write: Callable[[], object] = traffic.flush
+        self.write: Callable[[], object] = partial(traffic.flush, False)
+        self.write_through: Callable[[], object] = traffic.flush
         self.exchange: Exchange | None = None
 
     def start(self, rest: bytes) -> None:

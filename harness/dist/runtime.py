@@ -30,8 +30,12 @@ class Stream(Protocol):
     a `recv` or `sendall` that waits elsewhere (they then raise OSError or see the end of the stream).
     """
 
-    def sendall(self, data: bytes, /) -> None:
-        """One at a time; waits as long as it takes."""
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
+        """Send `data` after what is left of earlier; waits as long as that takes.
+
+        Without `wait` only what the kernel takes at once: False if something is left, which goes before whatever is
+        sent next, be it nothing.
+        """
         ...
 
     def recv(self, size: int, /) -> bytes: ...
@@ -116,7 +120,7 @@ class SocketStream:
         self._socket = sock
         self._line: CompiledLine | None = None
         self.received = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
-        self._sendall = sock.sendall
+        self._send, self._sendall = sock.send, sock.sendall
         self.sending = allocate_lock()
         self.rest = b""  # offered, and not yet taken by the kernel
 
@@ -131,25 +135,35 @@ class SocketStream:
         micro = int(part * 1e6) if whole or not seconds else max(int(part * 1e6), 1)  # none at all is no limit
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), micro))
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
         with self.sending:
             if self.rest:
                 data, self.rest = self.rest + data, b""
-            self._sendall(data)
+            if wait:
+                self._sendall(data)
+                return True
+            self._push(data)
+            return not self.rest
 
     def offer(self, data: bytes, /) -> bool:
         if not self.sending.acquire(False):
             return False
         try:
             taken = not self.rest
-            self.rest = self.rest or data
-            if self.rest:
-                self.rest = self.rest[self._socket.send(self.rest, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            pass
+            if self.rest or data:
+                self._push(self.rest or data)
         finally:
             self.sending.release()
         return taken
+
+    def _push(self, data: bytes) -> None:
+        """Give the kernel what it takes; `rest` is what it does not."""
+        self.rest = data
+        try:
+            sent = self._send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        self.rest = data[sent:]
 
     def arrived(self) -> bool:
         return arrived(self._socket)

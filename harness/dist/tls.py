@@ -148,13 +148,16 @@ class TlsStream:
             more = self._stream.recv(_RECEIVE)
             self._locked(self._feed, more)
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
         view = memoryview(data)
+        taken = True
         self._sending.acquire()
         try:
             for start in range(0, len(view), _SEALED):
+                if start and taken:  # else the stream gets all the rest at once
+                    taken = self._send_sealed(wait)
                 self._locked(self._seal, view[start : start + _SEALED])
-                self._send_sealed()
+            taken = self._send_sealed(wait)
         except ssl.SSLError as error:
             raise told_of(error) from error
         except ConnectionError:
@@ -164,6 +167,7 @@ class TlsStream:
         finally:
             self._sending.release()
         self._pass_on()
+        return taken
 
     def offer(self, data: bytes, /) -> bool:
         if not self._sending.acquire(False):
@@ -240,10 +244,9 @@ class TlsStream:
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def _send_sealed(self) -> None:
-        while sealed := self._sealed + self._locked(self._out.read):
-            self._sealed = b""
-            self._stream.sendall(sealed)
+    def _send_sealed(self, wait: bool = True) -> bool:
+        sealed, self._sealed = self._sealed + self._locked(self._out.read), b""
+        return self._stream.sendall(sealed, wait)
 
     def _offer_sealed(self) -> None:
         """As `_send_sealed`, without waiting: what the stream does not take goes before whatever is sent next."""

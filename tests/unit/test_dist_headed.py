@@ -26,8 +26,9 @@ class Sink:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes, wait: bool = True) -> bool:
         self.sent.append(data)
+        return True
 
     recv = settimeout = offer = arrived = close = lambda *_: None
 

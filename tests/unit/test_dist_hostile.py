@@ -6,14 +6,21 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
+from fakes import FakeLink
+from tls_pairs import HARNESS, NODE
 
-from harness.dist import connect
-from harness.dist.protocol.handshake import Acceptor, Identity, Send
-from harness.errors import HandshakeRefused, NotSent
+from harness.dist import THREADS, Connection, Node, connect
+from harness.dist.protocol.handshake import Acceptor, Established, Identity, Send
+from harness.dist.runtime import SocketStream
+from harness.dist.tls import HEADER, secured
+from harness.errors import CallTimeout, HandshakeRefused, HarnessError, NotSent, ReceiveTimeout
 
-PEER = Identity("peer@peer", "c", 77)
+WAIT = 60.0
+PEER = Identity("n1@n1", "c", 77)  # the name in NODE's certificate
 Script = Callable[[socket.socket], None]
 
 
@@ -21,6 +28,7 @@ Script = Callable[[socket.socket], None]
 def listening(*scripts: Script) -> Iterator[int]:
     """A port where each who dials gets the next script; after the last nobody listens any more."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # who does not read is noticed soon
 
     def serve() -> None:
         for number, script in enumerate(scripts, 1):
@@ -39,7 +47,7 @@ def listening(*scripts: Script) -> Iterator[int]:
         with contextlib.suppress(OSError):  # wakes an accept()
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(60)
+        thread.join(WAIT)
         assert not thread.is_alive()
 
 
@@ -63,3 +71,108 @@ def test_a_node_that_always_leaves_before_its_ack_most_likely_has_another_cookie
         connect(PEER.name, host="127.0.0.1", port=port, cookie="c")
     assert raised.value.reason == "cookie"
     assert "most likely the cookies differ: closed without acknowledging ours" in str(raised.value)
+
+
+# --- nodes that do not read -------------------------------------------------------------------------------------------
+
+LARGE = b"x" * 16_000_000  # more than the kernel keeps for a peer
+
+
+class Deaf:
+    """A node that lets us in, ticks, and reads what we send only when told so; then it answers calls."""
+
+    def __init__(self, *, secure: bool) -> None:
+        self.reads = threading.Event()
+        self.sizes: list[int] = []
+        self._secure = secure
+
+    def __call__(self, sock: socket.socket) -> None:
+        stream: Any = sock
+        acceptor = Acceptor(replace(PEER, header=HEADER if self._secure else 2), 4711)
+        if self._secure:
+            raw = SocketStream(sock)
+            stream = secured(raw, NODE.server_context(), "", THREADS, lambda: WAIT, server_side=True)
+        link = self._let_in(stream, acceptor)
+        while not self.reads.wait(0.2):
+            link.tick()
+        while (call := link.call()) is not None:
+            self.sizes.append(sum(len(argument) for argument in call[4]))
+            link.reply(call[0], call[1], self.sizes[-1])
+
+    @staticmethod
+    def _let_in(stream: Any, acceptor: Acceptor) -> FakeLink:
+        while True:
+            for event in acceptor.receive(stream.recv(4096)):
+                if isinstance(event, Established):
+                    return FakeLink(stream, event.rest)
+                assert isinstance(event, Send)
+                stream.sendall(event.data)
+
+
+@dataclass
+class Scene:
+    deaf: Deaf
+    ours: Node
+    connection: Connection
+
+
+@pytest.fixture(params=["plain", "tls"])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    secure = request.param == "tls"
+    node = Deaf(secure=secure)
+    with listening(node) as port:
+        tls = HARNESS.client_context() if secure else None
+        ours = Node("me@harness", "c", tls=tls)
+        connection = ours.connect(PEER.name, host="127.0.0.1", port=port)
+        given_up = threading.Timer(WAIT, connection.close)
+        given_up.start()
+        yield Scene(node, ours, connection)
+        given_up.cancel()
+        node.reads.set()
+        ours.close()
+
+
+@pytest.mark.parametrize("timeout", [0.2, 1.2])  # a caller with more than a second to go writes and reads for himself
+def test_a_call_ends_in_time_though_the_node_does_not_read(scene: Scene, timeout: float) -> None:
+    """What was written in part may be done; what waits behind it was not sent; and all else comes in order later."""
+    node, connection = scene.deaf, scene.connection
+    with pytest.raises(CallTimeout):
+        connection.rpc("m", "f", [LARGE], timeout=timeout)
+    with pytest.raises(NotSent, match=r"not sent within .* the node does not read"):
+        connection.rpc("m", "f", [b"12"], timeout=timeout)
+    assert not connection.closed
+    assert not connection.calls
+    node.reads.set()
+    assert connection.rpc("m", "f", [b"123"], timeout=WAIT) == 3
+    assert node.sizes == [len(LARGE), 3]
+
+
+def test_spawn_and_ping_end_in_time_though_the_node_does_not_read(scene: Scene) -> None:
+    box = scene.ours.mailbox()
+    with pytest.raises(CallTimeout):
+        box.spawn(PEER.name, "m", "f", [LARGE], timeout=0.2)
+    with pytest.raises(CallTimeout):
+        box.spawn(PEER.name, "m", "f", [b"12"], timeout=0.2)
+    with pytest.raises(ReceiveTimeout):
+        scene.ours.ping(PEER.name, timeout=0.2)
+    assert not scene.connection.closed
+
+
+def test_who_casts_to_a_node_that_does_not_read_waits_for_it(scene: Scene) -> None:
+    """Else casts would fill the memory."""
+    connection = scene.connection
+    done = threading.Event()
+
+    def cast() -> None:
+        connection.cast("m", "f", [LARGE])
+        done.set()
+
+    threading.Thread(target=cast, daemon=True).start()
+    outcome = HarnessError
+    while outcome is not NotSent:  # until the cast has the line
+        with pytest.raises(HarnessError) as raised:
+            connection.rpc("m", "f", [b"12"], timeout=0.2)
+        outcome = raised.type
+    assert not done.is_set()
+    connection.close()
+    assert done.wait(WAIT)

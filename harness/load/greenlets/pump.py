@@ -31,7 +31,7 @@ class _Pump:
         self._wanted = False  # the writer is about to be called
         self._idle = False  # the writer waits to be called
         self._writer = gevent.spawn(self._write)
-        self.write_aside = self.write
+        self.write_aside = self.write_through = self.write
         self.exchange: Exchange | None = None  # greenlets are many
 
     def stop(self) -> None:

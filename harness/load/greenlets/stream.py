@@ -41,14 +41,15 @@ class GreenletStream:
     def settimeout(self, seconds: float | None, /) -> None:
         self._timeout = seconds
 
-    def sendall(self, data: bytes, /) -> None:
+    def sendall(self, data: bytes, /, wait: bool = True) -> bool:
         with self._sending:
             self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
             self._push()
-        while self._rest:
+        while self._rest and wait:
             gevent.socket.wait(self._writable)
             with self._sending:
                 self._push()
+        return not self._rest
 
     def offer(self, data: bytes, /) -> bool:
         if not self._sending.acquire(False):
