@@ -58,9 +58,9 @@ def nodes(start_erlang: StartErlang) -> list[ErlangNode]:
     both = [start_erlang(27), start_erlang(25)]
     for node in both:
         connection = node.connect(local="setup@harness")
-        assert connection.rpc("mnesia", "start") == "ok"
+        assert connection.rpc("mnesia", "start", timeout=60.0) == "ok"
         options = [(Atom("ram_copies"), [Atom(node.name)])]
-        assert connection.rpc("mnesia", "create_table", [Atom("kv"), options])[0] == "atomic"
+        assert connection.rpc("mnesia", "create_table", [Atom("kv"), options], timeout=60.0)[0] == "atomic"
         connection.close()
     return both
 
@@ -79,7 +79,7 @@ def plain_locust(file: Path, node: ErlangNode, folder: Path) -> tuple[dict[str, 
         env=child_environment() | {"HARNESS_COOKIE": COOKIE},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.stdout, done.stderr
@@ -110,7 +110,7 @@ def test_no_cookie_is_said(node: ErlangNode) -> None:
         env=child_environment() | {"HARNESS_COOKIE": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert "no cookie; set the class attribute or HARNESS_COOKIE" in done.stderr
@@ -123,7 +123,7 @@ def test_in_a_run(nodes: list[ErlangNode], tmp_path: Path) -> None:
         watched.run.start()
         watched.run.wait_full_load()
         watched.wait(lambda w: w.completed() > 200)
-        watched.run.stop(5.0)
+        watched.run.stop(60.0)
     finally:
         watched.run.stop(1.0)
         watched.rundir.close()

@@ -43,7 +43,7 @@ class Ground:
         self.rundir.journal(event)
         self.bus.publish(event)
 
-    def observed(self, event: str, node: str, peer: str = "", timeout: float = 30.0) -> Observation:
+    def observed(self, event: str, node: str, peer: str = "", timeout: float = 120.0) -> Observation:
         found = self.bus.wait_for(
             lambda e: isinstance(e, Observation) and (e.event, e.node) == (event, node) and peer in ("", e.peer),
             timeout,
@@ -54,7 +54,7 @@ class Ground:
     def figure(self, family: names.Family, *labels: str) -> float:
         return next((p.values[-1] for p in self.metrics.points() if p.family is family and p.labels == labels), -1.0)
 
-    def until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout: float = 120.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, "nothing in time"
@@ -63,7 +63,7 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    plan = three_nodes(quiesce=30.0)
+    plan = three_nodes(quiesce=60.0)
     rundir = RunDir.create(tmp_path_factory.mktemp("runs"), plan)
     with Cluster.start(plan, "", rundir.run_id, find_engine(), print) as cluster:
         metrics = Metrics(plan, rundir, cluster.otp)
@@ -86,8 +86,8 @@ def test_lag_is_measured_for_every_pair_and_context(ground: Ground) -> None:
 
     ground.until(measured)
     assert ground.metrics.lag().count >= 12
-    assert ground.figure(names.NODE_UP, "n2") == 1.0
-    assert ground.figure(names.LINK_UP, "n2", "n3") == 1.0
+    ground.until(lambda: ground.figure(names.NODE_UP, "n2") == 1.0)
+    ground.until(lambda: ground.figure(names.LINK_UP, "n2", "n3") == 1.0)
     committed = names.ERLANG_BY_NAME["erlang_mnesia_committed_transactions"]
     ground.until(lambda: ground.figure(committed, "n1") > 0)
     assert (ground.rundir.path / "metrics.spool").is_dir()
@@ -106,7 +106,8 @@ def test_a_cut_is_seen_and_ends_in_a_split_that_is_not_hidden(ground: Ground) ->
         for node, peer in (("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")):
             assert ground.observed("detected", node, peer).detail["seconds"] > 0
         ground.observed("backlog", "n1")
-        assert ground.figure(names.NODE_UP, "n1") == 1.0, "the harness's own connections are not cut"
+        # The harness's own connections are not cut.
+        ground.until(lambda: ground.figure(names.NODE_UP, "n1") == 1.0)
         ground.until(lambda: ground.figure(names.LINK_UP, "n1", "n2") == 0.0)
     finally:
         fault.heal()
@@ -131,7 +132,7 @@ def test_a_killed_node_is_watched_again_after_its_return(ground: Ground) -> None
     ground.until(lambda: ground.figure(names.NODE_UP, "n3") == 0.0)
     ground.observed("mnesia_down", "n2", "n3")
     node.start()
-    node.wait_ready(30.0)
+    node.wait_ready(120.0)
     returned = time.monotonic_ns()
 
     def lag_from_and_to_it() -> bool:
@@ -142,7 +143,7 @@ def test_a_killed_node_is_watched_again_after_its_return(ground: Ground) -> None
         return bool((rows["source"] == own).any() and (rows["replica"] == own).any())
 
     ground.until(lag_from_and_to_it)
-    assert quiesce(ground.cluster, ground.plan, ground.journal, ground.probes.backlog).whole
+    ground.until(lambda: quiesce(ground.cluster, ground.plan, ground.journal, ground.probes.backlog).whole)
 
 
 def test_a_frozen_node_delays_nobody(ground: Ground) -> None:
@@ -150,17 +151,19 @@ def test_a_frozen_node_delays_nobody(ground: Ground) -> None:
     node.pause()
     try:
         ground.until(lambda: ground.figure(names.NODE_UP, "n2") == 0.0)
-        assert ground.figure(names.NODE_UP, "n1") == ground.figure(names.NODE_UP, "n3") == 1.0
+        ground.until(lambda: ground.figure(names.NODE_UP, "n1") == ground.figure(names.NODE_UP, "n3") == 1.0)
+        assert ground.figure(names.NODE_UP, "n2") == 0.0
     finally:
         node.unpause()
     ground.until(lambda: ground.figure(names.NODE_UP, "n2") == 1.0)
+    _restart_mnesia(ground, "n2")  # the others may have given it up meanwhile
 
 
 def test_every_copy_is_read_at_the_end(ground: Ground) -> None:
     for op in (11, 5, 2**40):
         row = (Atom("kv"), op, b"x")
         assert ground.cluster.nodes["n1"].rpc("mnesia", "dirty_write", [Atom("kv"), row]) == "ok"
-    ground.until(lambda: quiesce(ground.cluster, ground.plan, ground.journal, ground.probes.backlog).whole, 60.0)
+    ground.until(lambda: quiesce(ground.cluster, ground.plan, ground.journal, ground.probes.backlog).whole)
     final = read_final_state(ground.cluster, ground.plan, {})
     assert final.problems == ()
     assert {r.node for r in final.replicas} == set(NAMES)
@@ -175,9 +178,9 @@ def _restart_mnesia(ground: Ground, name: str) -> None:
     """Rejoin by adopting the others' copies."""
     node = ground.cluster.nodes[name]
     others = [Atom(n.node_name) for n in ground.cluster.nodes.values() if n.name != name]
-    assert node.rpc("mnesia", "set_master_nodes", [others]) == "ok"
-    assert node.rpc("mnesia", "stop", [], 30.0) == "stopped"
-    assert node.rpc("mnesia", "start", [], 30.0) == "ok"
-    answer = node.rpc("mnesia", "wait_for_tables", [[Atom("kv"), Atom("harness_lag_kv")], 20_000], 25.0)
+    assert node.rpc("mnesia", "set_master_nodes", [others], 60.0) == "ok"
+    assert node.rpc("mnesia", "stop", [], 60.0) == "stopped"
+    assert node.rpc("mnesia", "start", [], 60.0) == "ok"
+    answer = node.rpc("mnesia", "wait_for_tables", [[Atom("kv"), Atom("harness_lag_kv")], 60_000], 90.0)
     assert answer == "ok"
-    assert node.rpc("mnesia", "set_master_nodes", [[]]) == "ok"
+    assert node.rpc("mnesia", "set_master_nodes", [[]], 60.0) == "ok"
