@@ -63,7 +63,7 @@ def test_a_worker_that_joins_over_the_network(begin: Begin, ground: Ground, tmp_
 
 def test_two_runs_at_once(begin: Begin, ground: Ground) -> None:
     """Nodes, tables and faults of the same names; each run's rows, cuts and containers are its own."""
-    runs = [begin(tiny(duration="6s", seed=seed)) for seed in (1, 2)]
+    runs = [begin(tiny(duration="8s", seed=seed)) for seed in (1, 2)]
     owned = []
     for run in runs:
         run.wait_for(phase("load"))
