@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from harness.errors import DecodeError, EncodeError, TermError
 from harness.etf import codec
+from harness.etf.codec import NIL, list_to_str, list_to_unicode_str
 from harness.etf.core import COMPILED, decode, encode
 from harness.etf.encode import encode_atom
 from harness.etf.external import binary_to_term, term_to_binary
 from harness.etf.options import DEFAULT, DecodeOptions, EncodeOptions
 from harness.etf.terms import (
-    NIL,
     Atom,
     BitString,
     Export,
@@ -21,8 +21,6 @@ from harness.etf.terms import (
     Reference,
     StrictAtom,
     Term,
-    list_to_str,
-    list_to_unicode_str,
     same_term,
 )
 

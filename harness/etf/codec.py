@@ -1,4 +1,5 @@
-"""The face of pyrlang-term's ``term.codec``: ``from harness.etf import codec`` instead of ``from term import codec``.
+"""The face of pyrlang-term's ``term.codec``: ``from harness.etf import codec`` instead of ``from term import codec``;
+and its helpers for lists.
 
 Two of its defaults that `harness.etf` does not share hold here: a STRING_EXT is read as str, and an object without a
 hook is written as its public attributes. docs/etf.md says what else differs.
@@ -6,7 +7,7 @@ hook is written as its public attributes. docs/etf.md says what else differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness.errors import DecodeError, EncodeError, TermError
@@ -15,6 +16,7 @@ from harness.etf.options import DecodeOptions, EncodeOptions, Hook, given
 from harness.etf.terms import Term
 
 __all__ = [
+    "NIL",
     "ETFDecodeException",
     "ETFEncodeException",
     "PyCodecError",
@@ -23,6 +25,8 @@ __all__ = [
     "decode",
     "dumps",
     "encode",
+    "list_to_str",
+    "list_to_unicode_str",
     "loads",
     "pack",
     "term_to_binary",
@@ -67,3 +71,18 @@ def binary_to_term_2(data: bytes, options: _Read = None) -> tuple[Term, bytes]:
 
 encode = pack = dumps = term_to_binary
 decode = unpack = loads = binary_to_term
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+NIL: Final[list[Term]] = []  # to compare with; an empty list of one's own is as good
+
+
+def list_to_unicode_str(characters: Sequence[int]) -> str:
+    """The text of an Erlang string: a list of code points. Raises ValueError or TypeError if it is none."""
+    return "".join(map(chr, characters))
+
+
+def list_to_str(characters: Sequence[int]) -> bytes:
+    """The bytes of a list of integers below 256 (bytes, as in pyrlang-term, whatever its name says)."""
+    return bytes(characters)

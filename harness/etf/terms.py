@@ -16,7 +16,6 @@ from typing import Any, Final, TypeAlias
 from harness.etf.identifiers import Atom, Export, Pid, Port, Reference, StrictAtom, also_named
 
 __all__ = [
-    "NIL",
     "Atom",
     "BitString",
     "Export",
@@ -31,8 +30,6 @@ __all__ = [
     "distinct",
     "identity",
     "list_of",
-    "list_to_str",
-    "list_to_unicode_str",
     "map_of",
     "same_term",
 ]
@@ -289,18 +286,3 @@ _PARTS: Final[dict[type, Callable[[Any], _Parts]]] = {
     BitString: _bits,
     **dict.fromkeys((Pid, Port, Reference, Export, Fun), _identifier),
 }
-
-
-# --- names of pyrlang-term ------------------------------------------------------------------------------------------
-
-NIL: Final[list[Term]] = []  # to compare with; an empty list of one's own is as good
-
-
-def list_to_unicode_str(characters: Sequence[int]) -> str:
-    """The text of an Erlang string: a list of code points. Raises ValueError or TypeError if it is none."""
-    return "".join(map(chr, characters))
-
-
-def list_to_str(characters: Sequence[int]) -> bytes:
-    """The bytes of a list of integers below 256 (bytes, as in pyrlang-term, whatever its name says)."""
-    return bytes(characters)
