@@ -13,7 +13,7 @@ from harness.cluster.each import on_each
 from harness.errors import HarnessError
 from harness.faults.fault import Evidence, Situation, needs, until
 from harness.faults.links import standing_cuts
-from harness.scenario import schema
+from harness.scenario import actions
 from harness.scenario.groups import Pair
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _EXIT = 10.0  # seconds a container may take to be gone
 
 class Kill:
     def __init__(self, step: PlannedStep, situation: Situation) -> None:
-        self.targets = cast(schema.Kill, step.action).nodes
+        self.targets = cast(actions.Kill, step.action).nodes
         self.separates = silenced(situation, self.targets)
         self._situation = situation
         self._nodes = {name: situation.cluster.nodes[name] for name in self.targets}

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.faults import nft
 from harness.faults.fault import Evidence, Situation, until
 from harness.faults.links import judge, prepare, probe, read_tables
-from harness.scenario import schema
+from harness.scenario import actions
 from harness.scenario.groups import cut_pairs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _HELPER = 2.0  # seconds one command may take: shorter than LIFETIME, so that a 
 
 class Partition:
     def __init__(self, step: PlannedStep, situation: Situation) -> None:
-        action = cast(schema.Partition, step.action)
+        action = cast(actions.Partition, step.action)
         names = tuple(node.name for node in situation.plan.nodes)
         self.targets = tuple(name for name in names if name in action.nodes_named())
         self.separates = cut_pairs(action.groups, names)

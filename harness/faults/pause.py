@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from harness.cluster.each import on_each
 from harness.faults.fault import Evidence, Situation, attempt, needs, until
 from harness.faults.kill import silenced
-from harness.scenario import schema
+from harness.scenario import actions
 
 if TYPE_CHECKING:
     from harness.scenario.plan import PlannedStep
@@ -19,7 +19,7 @@ _SILENCE = 0.25  # seconds without an answer from a node that otherwise answers 
 
 class Pause:
     def __init__(self, step: PlannedStep, situation: Situation) -> None:
-        self.targets = cast(schema.Pause, step.action).nodes
+        self.targets = cast(actions.Pause, step.action).nodes
         self.separates = silenced(situation, self.targets)
         self._nodes = {name: situation.cluster.nodes[name] for name in self.targets}
         self._frozen = 0

@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.etf import Atom, Term
 from harness.faults.fault import Evidence, Situation, until
 from harness.faults.islands import Decision, decide
-from harness.scenario import schema
+from harness.scenario import actions
 from harness.scenario.groups import Pair
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Recover:
     separates: frozenset[Pair] = frozenset()
 
     def __init__(self, step: PlannedStep, situation: Situation) -> None:
-        self._action = cast(schema.Recover, step.action)
+        self._action = cast(actions.Recover, step.action)
         self.targets = tuple(node.name for node in situation.plan.nodes)
         self._situation = situation
         self._nodes = situation.cluster.nodes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from harness.cluster.each import on_each
 from harness.etf import same_term
 from harness.faults.fault import Evidence, Situation
-from harness.scenario import schema
+from harness.scenario import actions
 from harness.scenario.groups import Pair
 from harness.scenario.values import from_term, module_name, to_term
 
@@ -20,7 +20,7 @@ class Rpc:
     separates: frozenset[Pair] = frozenset()
 
     def __init__(self, step: PlannedStep, situation: Situation) -> None:
-        self._action = cast(schema.Rpc, step.action)
+        self._action = cast(actions.Rpc, step.action)
         everyone = tuple(node.name for node in situation.plan.nodes)
         self.targets = everyone if self._action.on == "all" else tuple(self._action.on)
         self._situation = situation

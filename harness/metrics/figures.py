@@ -19,8 +19,8 @@ from harness.metrics import names
 from harness.metrics.buckets import NS, Buckets, Fold
 from harness.metrics.names import Family, Labels
 from harness.metrics.workers import Series, Workers
+from harness.scenario.actions import ACTIONS
 from harness.scenario.plan import Plan
-from harness.scenario.schema import ACTIONS
 
 
 @dataclass(frozen=True, slots=True)

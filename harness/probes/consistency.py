@@ -13,8 +13,8 @@ from typing import Any
 
 from harness.history import FaultRecord, Observation
 from harness.probes.view import View, unsteady
+from harness.scenario.actions import ACTIONS
 from harness.scenario.plan import Plan
-from harness.scenario.schema import ACTIONS
 
 
 class Consistency:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.history import FaultRecord, Observation
+from harness.scenario.actions import Partition
 from harness.scenario.groups import cut_pairs
 from harness.scenario.plan import Plan
-from harness.scenario.schema import Partition
 
 Pair = tuple[str, str]
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from harness.checkers.windows import step_name
 from harness.checkers.words import duration, printable
 from harness.history import FaultRecord, Mark, Observation
+from harness.scenario.actions import Partition
 from harness.scenario.plan import Plan
-from harness.scenario.schema import Partition
 
 _MANY: Final = 5  # nodes from which on every single nodeup would be noise
 _STAGES: Final = {

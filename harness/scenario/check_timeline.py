@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from harness.scenario.actions import Action, Kill, Partition, Pause, Rpc
 from harness.scenario.document import Document, Path
 from harness.scenario.expectations import suggest
 from harness.scenario.groups import cut_pairs
-from harness.scenario.schema import Action, Kill, Partition, Pause, Rpc, Scenario, Step
+from harness.scenario.schema import Scenario, Step
 from harness.scenario.timeline import Placed, TimelineError, place, spans, walk
 
 # What a step may wait for: ``detected``, and what nodes and probes report (Observation.event).

@@ -9,8 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from harness.scenario.actions import ACTIONS
 from harness.scenario.expectations import CHECKS, LOWER, PHASED, PHASES, SAFETY, Unit
-from harness.scenario.schema import ACTIONS, Scenario
+from harness.scenario.schema import Scenario
 
 _SUBSTITUTED = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}  # ${NAME}: what it becomes is known at load
 _SUFFIX = {"10s": "s", "400/s": "/s", "100B": "B"}  # first example of a unit -> how its defaults are written

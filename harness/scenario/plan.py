@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from harness.scenario.actions import ACTIONS, Action
 from harness.scenario.expectations import parse_expectation
+from harness.scenario.model import Model, RpcCall
 from harness.scenario.names import erlang_name, node_host, node_options, operation_names, table_copies
 from harness.scenario.schema import (
-    ACTIONS,
-    Action,
     Cluster,
     Context,
     ExpectedRpc,
@@ -23,10 +23,8 @@ from harness.scenario.schema import (
     Kernel,
     Limit,
     Load,
-    Model,
     NodeOptions,
     OtpImage,
-    RpcCall,
     Scenario,
     Storage,
     Until,
@@ -157,17 +155,11 @@ class Plan(Model):
 
     def node(self, name: str) -> PlannedNode:
         """The node of this scenario name. Raises KeyError."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return {node.name: node for node in self.nodes}[name]
 
     def table(self, name: str) -> PlannedTable:
         """The table of this name. Raises KeyError."""
-        for table in self.tables:
-            if table.name == name:
-                return table
-        raise KeyError(name)
+        return {table.name: table for table in self.tables}[name]
 
 
 # --- made from a scenario -----------------------------------------------------------------------------------------

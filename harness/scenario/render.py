@@ -9,11 +9,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from harness.scenario.actions import Kill, Partition, Pause, Recover, Rpc
 from harness.scenario.expectations import CHECKS, LOWER
 from harness.scenario.groups import components, cut_pairs, partial
 from harness.scenario.json_schema import json_schema
 from harness.scenario.plan import Expectation, Plan, PlannedStep
-from harness.scenario.schema import Kill, Partition, Pause, Recover, Rpc, Scenario
+from harness.scenario.schema import Scenario
 from harness.scenario.secrets import masked, masked_text
 from harness.scenario.timeline import spans
 from harness.scenario.units import WRITTEN

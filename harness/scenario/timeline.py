@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.scenario.schema import ACTIONS, Action, Step, Until
+from harness.scenario.actions import ACTIONS, Action
+from harness.scenario.schema import Step, Until
 from harness.scenario.seeded import Seeded
 
 MAX_STEPS = 10_000  # occurrences in one run

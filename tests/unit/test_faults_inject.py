@@ -17,7 +17,7 @@ from harness.errors import DiskFull, EnvironmentProblem, FaultUnsupported, Harne
 from harness.faults.inject import Injector
 from harness.faults.registry import FAULTS
 from harness.history import FaultRecord, JournalEvent, Observation
-from harness.scenario.schema import ACTIONS
+from harness.scenario.actions import ACTIONS
 from harness.store import RunDir
 
 WAIT = 120.0

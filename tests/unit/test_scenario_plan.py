@@ -7,10 +7,10 @@ import json
 import pytest
 
 from harness.errors import ScenarioError
+from harness.scenario.actions import Partition, Rpc
 from harness.scenario.load import load_scenario, shipped_scenarios
 from harness.scenario.plan import Plan, make_plan
 from harness.scenario.render import render_plan, resolved_yaml
-from harness.scenario.schema import Partition, Rpc
 from harness.scenario.secrets import MASK
 
 CUT = "partition: {groups: [[n1], [n2, n3]]}"
