@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, strerror
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from harness.dist.protocol.framing import Deframer
+from harness.dist.protocol.framing import MAX_PACKET, Deframer
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
@@ -48,12 +48,14 @@ cdef class Inbox:
     cdef public list answered
     cdef object deframer
     cdef bint partial  # the deframer holds the beginning of a packet
+    cdef Py_ssize_t max_packet
 
-    def __init__(self):
+    def __init__(self, Py_ssize_t max_packet=MAX_PACKET):
         self.reply_prefix = self.spawned_prefix = self.down_middle = b"\0"
         self.others = []
         self.answered = []
-        self.deframer = Deframer()
+        self.max_packet = max_packet
+        self.deframer = Deframer(max_packet)
 
     def receive(self, bytes data not None, dict calls not None):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
@@ -63,8 +65,8 @@ cdef class Inbox:
         if not self.partial:
             while size - at >= 4:
                 length = u32(start + at)
-                if length > size - at - 4:
-                    break
+                if length > size - at - 4 or length > self.max_packet:
+                    break  # the deframer collects it, or says that it is too long
                 self.take(start + at + 4, length, calls)
                 at += 4 + length
             if at == size:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.dist.core import Call, Inbox, splice
 from harness.dist.inbox import DOWN_HEAD
 from harness.dist.protocol.control import PASS_THROUGH, Control, Unknown, typed
-from harness.dist.protocol.framing import frame
+from harness.dist.protocol.framing import MAX_PACKET, frame
 from harness.errors import DecodeError
 from harness.etf import Atom, DecodeOptions, Pid, Reference, Term, decode, encode, encode_atom
 
@@ -80,14 +80,21 @@ class Envelope:
     apart. The pid is number 1 of this incarnation of the node.
     """
 
-    def __init__(self, local: str, creation: int, series: int = 0, options: DecodeOptions | None = None) -> None:
+    def __init__(
+        self,
+        local: str,
+        creation: int,
+        series: int = 0,
+        options: DecodeOptions | None = None,
+        max_packet: int = MAX_PACKET,
+    ) -> None:
         self.pid = Pid(Atom(local), 1, 0, creation)
         self._node = self.pid.node
         self._creation = creation
         self._series = series
         self._options = options or DecodeOptions()
         self._targets: dict[tuple[str, str], tuple[bytes, bytes]] = {}
-        self.inbox = Inbox()  # it learns here what answers look like
+        self.inbox = Inbox(max_packet)  # it learns here what answers look like
         pid = encode(self.pid)
         self._ref = b"Z\0\3" + encode_atom(local) + struct.pack(">II", creation, series)
         rex = bytes((PASS_THROUGH,)) + _MAGIC + self._control(_REG_SEND, pid, encode_atom(""), encode_atom("rex"))

@@ -11,7 +11,7 @@ from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other,
 from harness.dist.core import Call
 from harness.dist.protocol.control import Send, SpawnReply, read
 from harness.dist.protocol.flags import HEADER, Flag
-from harness.dist.protocol.framing import TICK, Deframer, frame
+from harness.dist.protocol.framing import LONGEST, MAX_PACKET, TICK, Deframer, frame
 from harness.dist.protocol.header import Inbound, Whole
 from harness.dist.protocol.header_out import FRAGMENT, Outbound
 from harness.dist.runtime import Stream
@@ -25,7 +25,7 @@ class HeadedStream:
     def __init__(self, stream: Stream, *, fragments: bool) -> None:
         self._stream = stream
         self._packets = Outbound(fragments=fragments).packets
-        self._deframe = Deframer().receive
+        self._deframe = Deframer(LONGEST).receive
         self.recv = stream.recv
         self.settimeout = stream.settimeout
         self.offer = stream.offer
@@ -53,9 +53,16 @@ class HeadedEnvelope(Envelope):
     The `packet` of its events is a Whole: the atoms of a header are known to who received it only.
     """
 
-    def __init__(self, local: str, creation: int, series: int = 0, options: DecodeOptions | None = None) -> None:
-        super().__init__(local, creation, series, options)
-        self._inbound = Inbound()
+    def __init__(
+        self,
+        local: str,
+        creation: int,
+        series: int = 0,
+        options: DecodeOptions | None = None,
+        max_packet: int = MAX_PACKET,
+    ) -> None:
+        super().__init__(local, creation, series, options, max_packet)
+        self._inbound = Inbound(max_packet)
 
     def receive(self, packet: bytes) -> Event:
         whole = self._inbound.receive(packet)
@@ -94,10 +101,17 @@ class HeadedEnvelope(Envelope):
 
 
 def wired(
-    stream: Stream, common: int, local: str, creation: int, series: int, limits: DecodeOptions | None = None
+    stream: Stream,
+    common: int,
+    local: str,
+    creation: int,
+    series: int,
+    limits: DecodeOptions | None = None,
+    max_packet: int = MAX_PACKET,
 ) -> tuple[Stream, Envelope]:
     """Stream and envelope of a connection, by the flags that both sides offered."""
     if not common & Flag.DIST_HDR_ATOM_CACHE:
-        return stream, Envelope(local, creation, series, limits)
+        return stream, Envelope(local, creation, series, limits, max_packet)
     with_fragments = common & HEADER == HEADER
-    return HeadedStream(stream, fragments=with_fragments), HeadedEnvelope(local, creation, series, limits)
+    envelope = HeadedEnvelope(local, creation, series, limits, max_packet)
+    return HeadedStream(stream, fragments=with_fragments), envelope

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from harness.dist.protocol.framing import Deframer, frame
+from harness.dist.protocol.framing import MAX_PACKET, Deframer, frame
 
 REPLY, DOWN, FAILED = 1, 2, 3
 """An answer: ``{Reference, Result}`` came; the process that was spawned ended; none was spawned."""
@@ -46,13 +46,13 @@ class Inbox:
     ``spawned_prefix`` ends before it, and there is a pid at ``spawned_pid_at``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_packet: int = MAX_PACKET) -> None:
         self.reply_prefix = b"\0"
         self.spawned_prefix, self.spawned_pid_at = b"\0", 0
         self.down_middle, self.down_middle_at = b"\0", 0
         self.others: list[bytes] = []
         self.answered: list[Call] = []
-        self._deframe = Deframer().receive
+        self._deframe = Deframer(max_packet).receive
 
     def receive(self, data: bytes, calls: dict[int, Call]) -> None:
         """Moves the calls that `data` answers from `calls` to ``answered``; appends all other packets to ``others``,

@@ -103,6 +103,7 @@ class Links:
         ticktime: float,
         tls: ssl.SSLContext | None,
         limits: DecodeOptions,
+        max_packet: int,
         subscribers: Sequence[Callable[[NodeEvent], None]],
     ) -> None:
         self.identity = identity
@@ -111,7 +112,7 @@ class Links:
         self._runtime = runtime
         self._ticktime = ticktime
         self._tls = tls
-        self._limits = limits
+        self._limits, self._max_packet = limits, max_packet
         self._subscribers = subscribers
         self._guard = runtime.lock()
         self._attempts: dict[str, _Attempt] = {}
@@ -233,7 +234,8 @@ class Links:
             raise HandshakeRefused("handshake", "name", f"it names us {done.local}", node=done.peer)
         self._series = 1 + self._series % (_SERIES - 1)
         common = done.flags & self.identity.flags
-        wire, envelope = wired(stream, common, exchange.name, exchange.creation, self._series, self._limits)
+        ours = (exchange.name, exchange.creation, self._series)
+        wire, envelope = wired(stream, common, *ours, self._limits, self._max_packet)
 
         def make() -> _Link:
             return _Link(
@@ -274,11 +276,10 @@ class Links:
                 if attempt is not None:
                     attempt.go_on()
             self.exchange.tell()
-        except HarnessError:
+        except BaseException as error:
             stream.close()
-        except BaseException:
-            stream.close()
-            raise
+            if not isinstance(error, HarnessError):
+                raise
 
     def _answer(self, who: Name) -> str | Named:
         """What a node that dials us is told (Distribution Handshake, status)."""

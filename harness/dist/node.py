@@ -19,10 +19,13 @@ from harness.dist.listen import Door, Registration
 from harness.dist.mailbox import Mailbox
 from harness.dist.protocol.control import RegSend
 from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
+from harness.dist.protocol.framing import LONGEST, MAX_PACKET
 from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
 from harness.errors import NotSent, UsageError, shown
 from harness.etf import Atom, DecodeOptions
+
+_LEAST_PACKET = 1 << 16  # bytes: nodes send fragments of that size
 
 
 class Node:
@@ -32,7 +35,8 @@ class Node:
     One incarnation of a name has one creation: what was meant for an earlier one is dropped. `ticktime` (seconds) is
     the net_ticktime of the peers. With `tls` peers are dialled as nodes of ``-proto_dist inet_tls``. With `atom_cache`
     packets have distribution headers where the peer wants them, too, and large messages go in fragments. `limits` are
-    those of terms that arrive, in answers and in mailboxes; how terms look it cannot change.
+    those of terms that arrive, in answers and in mailboxes; how terms look it cannot change. A packet of more than
+    `max_packet` bytes ends the connection.
 
     A visible node is one of the cluster to all others: they list it in ``nodes()``, connect to it by themselves, and
     their `global` expects answers that this one does not give. That is for trying out; hidden disturbs nobody.
@@ -49,18 +53,29 @@ class Node:
         tls: ssl.SSLContext | None = None,
         atom_cache: bool = False,
         limits: DecodeOptions | None = None,
+        max_packet: int = MAX_PACKET,
     ) -> None:
         check_own(name)
         expect(isinstance(cookie, str), "node", "a str as cookie", type(cookie), name)
         limits = DecodeOptions() if limits is None else limits
         plain = isinstance(limits, DecodeOptions) and limits.plain
         expect(plain, "node", "DecodeOptions of nothing but limits", limits, name)
+        fits = type(max_packet) is int and _LEAST_PACKET <= max_packet <= LONGEST
+        expect(fits, "node", f"max_packet from {_LEAST_PACKET} to {LONGEST}", max_packet, name)
         flags = (HIDDEN if hidden else VISIBLE) | (HEADER if atom_cache else 0)
         identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), flags)
         self._hidden = hidden
         self._runtime = runtime
         self._subscribers: list[Callable[[NodeEvent], None]] = []
-        self._links = Links(identity, runtime, ticktime=ticktime, tls=tls, limits=limits, subscribers=self._subscribers)
+        self._links = Links(
+            identity,
+            runtime,
+            ticktime=ticktime,
+            tls=tls,
+            limits=limits,
+            max_packet=max_packet,
+            subscribers=self._subscribers,
+        )
         self._doors: list[Door | Registration] = []
 
     @property
@@ -203,6 +218,7 @@ def connect(
     tls: ssl.SSLContext | None = None,
     atom_cache: bool = False,
     limits: DecodeOptions | None = None,
+    max_packet: int = MAX_PACKET,
     on_close: OnClose | None = None,
 ) -> Connection:
     """Connect as hidden node `local` to `peer` ("n1@n1"), dialling `host`:`port` (the name need not resolve).
@@ -211,5 +227,14 @@ def connect(
     connection under this name are dropped by the peer.
     """
     check_name(local)
-    node = Node(local, cookie, runtime=runtime, ticktime=ticktime, tls=tls, atom_cache=atom_cache, limits=limits)
+    node = Node(
+        local,
+        cookie,
+        runtime=runtime,
+        ticktime=ticktime,
+        tls=tls,
+        atom_cache=atom_cache,
+        limits=limits,
+        max_packet=max_packet,
+    )
     return node.connect(peer, host=host, port=port, epmd_port=epmd_port, timeout=timeout, on_close=on_close)

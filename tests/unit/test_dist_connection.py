@@ -477,3 +477,32 @@ def test_nobody_there() -> None:
         connect("a@a", host="127.0.0.1", port=port, cookie="c")
     with pytest.raises(UsageError, match="name@host"):
         connect("a", host="127.0.0.1", cookie="c")
+
+
+@pytest.mark.parametrize("sent", [3 << 20, 1 << 17])
+def test_the_limit_of_a_packet_is_ones_own(sent: int) -> None:
+    """A packet that comes in many reads, and one that may come in one."""
+
+    def answer(link: FakeLink) -> None:
+        echo_one(link)
+        call = link.call()
+        assert call is not None
+        link.reply(call[0], call[1], b"x" * sent)
+        silent(link)
+
+    with FakePeer(answer) as peer:
+        connection = dial(peer, max_packet=1 << 16)
+        assert connection.rpc("m", "f", [1], WAIT) == [1]
+        with pytest.raises(ConnectionLost, match=r"a packet of \d+ bytes, limit 65536: see max_packet"):
+            connection.rpc("m", "f", timeout=WAIT)
+    with FakePeer(answer) as peer:
+        connection = dial(peer, max_packet=sent + 100)
+        assert connection.rpc("m", "f", [1], WAIT) == [1]
+        assert connection.rpc("m", "f", timeout=WAIT) == b"x" * sent
+        connection.close()
+
+
+@pytest.mark.parametrize("limit", [0, 65535, 1 << 32, 1e6, True])
+def test_a_limit_of_packets_that_cannot_be_meant(limit: Any) -> None:
+    with pytest.raises(UsageError, match="expected max_packet from 65536 to 4294967295"):
+        connect("a@a", host="127.0.0.1", cookie="c", max_packet=limit)

@@ -6,7 +6,10 @@ from harness.errors import DecodeError
 
 TICK = b"\0\0\0\0"
 
-DEFAULT_LIMIT = 1 << 28
+LONGEST = 0xFFFFFFFF
+"""Bytes of a packet at most: its length has four."""
+MAX_PACKET = 1 << 28
+"""Bytes of a packet that a peer may send us, unless told otherwise."""
 
 
 def frame(*parts: bytes) -> bytes:
@@ -20,7 +23,7 @@ class Deframer:
 
     __slots__ = ("_chunks", "_have", "_limit", "_need")
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = MAX_PACKET) -> None:
         self._limit = limit
         self._chunks: list[bytes] = []  # an incomplete packet, length included
         self._have = 0
@@ -46,7 +49,7 @@ class Deframer:
         while size - pos >= 4:
             end = pos + 4 + int.from_bytes(data[pos : pos + 4], "big")
             if end - pos - 4 > self._limit:
-                raise DecodeError(f"packet of {end - pos - 4} bytes, limit {self._limit}", pos)
+                raise DecodeError(f"a packet of {end - pos - 4} bytes, limit {self._limit}: see max_packet", pos)
             if end > size:
                 self._need = end - pos
                 break

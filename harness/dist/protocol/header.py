@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.dist.protocol.framing import DEFAULT_LIMIT
+from harness.dist.protocol.framing import MAX_PACKET
 from harness.errors import DecodeError
 from harness.etf import Term, decode
 
@@ -42,7 +42,7 @@ class _Absent:
 class Inbound:
     """What one connection receives. `limit`: bytes of all unfinished messages; `max_sequences`: their number."""
 
-    def __init__(self, limit: int = DEFAULT_LIMIT, max_sequences: int = 4096) -> None:
+    def __init__(self, limit: int = MAX_PACKET, max_sequences: int = 4096) -> None:
         self._cache: list[Term] = [_Absent] * ENTRIES
         self._sequences: dict[int, _Sequence] = {}
         self._limit = limit
@@ -84,7 +84,8 @@ class Inbound:
     def _more(self, sequence_id: int, sequence: _Sequence, data: memoryview) -> Whole | None:
         self._pending += len(data)
         if self._pending > self._limit:
-            raise DecodeError(f"unfinished messages of {self._pending} bytes, limit {self._limit}", FRAGMENT_HEAD)
+            cause = f"unfinished messages of {self._pending} bytes, limit {self._limit}: see max_packet"
+            raise DecodeError(cause, FRAGMENT_HEAD)
         sequence.data += data
         sequence.next_id -= 1
         if sequence.next_id:
