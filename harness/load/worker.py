@@ -165,7 +165,7 @@ class Worker:
             link.close()
         if self._recorder is not None:
             self._recorder.close()
-        self.report()
+            self.report()
 
     # --- users of a locustfile of one's own ---
 

@@ -56,6 +56,11 @@ def test_a_defect_ends_the_run(told: Told) -> None:
     assert told.events() == [("load_problem", "worker: KeyError: 'tls'")]
 
 
+def test_a_worker_that_was_refused_has_no_figures(told: Told) -> None:
+    told.worker.end(1.0)
+    assert told.sent == []
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_what_figures_count_is_recorded_before_they_leave(told: Told, tmp_path: Path, elsewhere: bool) -> None:
     """So that a worker killed in between has more in its history than it has told, never less."""
