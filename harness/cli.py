@@ -102,9 +102,10 @@ def _address(text: str) -> tuple[str, int]:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_overrides
-@click.option("--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Run folders.")
+@click.option("--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Where run folders go.")
 @click.option("--web", is_flag=True, help="Serve Locust's web UI on loopback while the run lasts.")
-@click.option("--metrics", default="127.0.0.1:9646", show_default=True, metavar="HOST:PORT", help="Prometheus.")
+@click.option("--metrics", default="127.0.0.1:9646", show_default=True, metavar="HOST:PORT",
+              help="Where /metrics is served while the run lasts; the next free port if it is taken.")  # fmt: skip
 @click.option("--keep", type=click.Choice(["always", "on-failure", "never"]), default="never", show_default=True,
               help="Keep the cluster's containers when the run has ended.")  # fmt: skip
 @click.option("--expose", default="", metavar="ADDRESS",
@@ -197,7 +198,7 @@ def _judged(run: str | None) -> Any:
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
 def check(run: str | None, as_json: bool) -> int:
-    """Judge a run again, from its files alone. RUN defaults to runs/latest."""
+    """Judge a run again, from its files alone. RUN: its folder or the id at its end; else runs/latest."""
     from harness.report.terminal import verdict_text
 
     _, history, verdict = _judged(run)
@@ -208,7 +209,7 @@ def check(run: str | None, as_json: bool) -> int:
 @cli.command()
 @click.argument("run", required=False)
 def report(run: str | None) -> None:
-    """Write report.html, summary.json and junit.xml of a run again. RUN defaults to runs/latest."""
+    """Write a run's report.html, summary.json, junit.xml again. RUN: its folder or its id; else runs/latest."""
     from harness.report import write_again
 
     rundir, history, verdict = _judged(run)
@@ -225,7 +226,7 @@ def history() -> None:
 @click.argument("run", required=False)
 @click.option("--format", "form", type=click.Choice(["jsonl", "edn"]), default="jsonl", show_default=True)
 def history_export(run: str | None, form: str) -> None:
-    """Print the history of a run as JSON lines or EDN. RUN defaults to runs/latest."""
+    """Print the history of a run as JSON lines or EDN. RUN: its folder or its id; else runs/latest."""
     from harness.history_files import export
 
     for line in export(RunDir.find(run, RUNS), form):
@@ -239,14 +240,14 @@ def history_export(run: str | None, form: str) -> None:
 @click.argument("file", required=False)
 @click.option("--fix", is_flag=True, help="Install and start what is missing, showing each command first.")
 def doctor(file: str | None, fix: bool) -> int:
-    """Say what works on this machine, and what each missing thing costs."""
+    """Say what works on this machine and what is missing. FILE: a scenario, for what it needs as well."""
     from harness.doctor import examine
 
     return examine(_load((file,))[0][1] if file else None, fix=fix)
 
 
 @cli.command()
-@click.option("--run", "run_id", help="Only this run.")
+@click.option("--run", "run_id", metavar="ID", help="Only this run: the id at the end of its folder's name.")
 @click.option("--force", is_flag=True, help="Even when the run is still alive.")
 def clean(run_id: str | None, force: bool) -> None:
     """Remove containers and networks that dead runs left. A live run is never touched without --force."""
@@ -279,7 +280,7 @@ def image_build(otp: str, base: str) -> None:
 @cli.command()
 @click.argument("run", required=False)
 def console(run: str | None) -> None:
-    """Join an Erlang shell to a cluster kept with `harness run --keep always`."""
+    """Join an Erlang shell to a kept cluster. RUN: its folder or its id; it ran with `--keep always`."""
     from harness.cluster.console import console_command
     from harness.cluster.engine import find_engine
 
@@ -293,7 +294,7 @@ def console(run: str | None) -> None:
 )
 @click.option("--tls", default="", metavar="FOLDER", help="ca.pem, cert.pem and key.pem for a cluster with TLS.")
 def worker(master: str, tls: str) -> int:
-    """Drive load from this machine for a run elsewhere (its cookie in HARNESS_COOKIE)."""
+    """Drive load from here for a run elsewhere. The cluster's cookie has to stand in HARNESS_COOKIE."""
     from harness.load.remote import run_worker
 
     return run_worker(master, tls=tls)

@@ -129,6 +129,8 @@ def _readable(told: str, text: str, line: int) -> str:
         hint = "; YAML is indented with spaces, not tabs"
     elif "${" in at and "{" in at.replace("${", ""):
         hint = '; inside { } a ${NAME} needs quotes: "${NAME}"'
+    elif "mapping values are not allowed" in told:
+        hint = '; a line is indented wrongly, or a text with ": " in it lacks quotes'
     return f"not YAML: {told}{hint}"
 
 

@@ -35,6 +35,22 @@ _SHAPES = {
     "parallel": "a list of steps",
     "until": "an event like detected, or {event: nodedown, node: n1}",
 }
+# What the map of this name looks like; under a list's name: each of its entries.
+_MAPS = {
+    "mnesia": "{tables: {kv: {ram_copies: all}}}",
+    "tables": "{kv: {ram_copies: all}}",
+    "operations": "{write: {table: kv}}",
+    "rpc": "{module: lists, function: seq, args: [1, 10]}",
+    "write": "{table: kv}",
+    "read": "{table: kv}",
+    "update": "{table: kv}",
+    "timeline": "{at: 10s, for: 5s, kill: {nodes: [n2]}}",
+    "partition": "{groups: [[n1], [n2, n3]]}",
+    "kill": "{nodes: [n2]}",
+    "pause": "{nodes: [n2]}",
+    "recover": "{mnesia: restart_minority}",
+    "expect": "{detection: 10s, recovery: 15s}",
+}
 _SIMPLE = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -78,6 +94,8 @@ def explain(
     taken = {u: any(m.union == u and len(m.path) > len(u) for m in mistakes) for u in unions}
     told: set[Path] = set()
     for mistake in mistakes:
+        if mistake.kind == "too_short" and any(m.path[:-1] == mistake.path for m in mistakes if m.path):
+            continue  # what it has is not what belongs there: say that
         if mistake.union is not None and len(mistake.path) == len(mistake.union):
             if taken[mistake.union] or mistake.union in told:
                 continue  # the shape that was meant has mistakes of its own; say those
@@ -145,6 +163,10 @@ def _expected(mistake: _Mistake, where: str, field: str) -> str:
     inside_list = bool(mistake.path) and isinstance(mistake.path[-1], int)
     if field in _SHAPES and not inside_list and (mistake.union is not None or shape == "a list"):
         shape = "a list of nodes like [n1, n2]" if _is_action(mistake.path) and field == "nodes" else _SHAPES[field]
+    if inside_list and field == "groups":
+        shape = _NODES
+    if shape == "a map" and field in _MAPS:
+        shape = f"a map like {_MAPS[field]}"
     if not shape:
         shape = f"something else ({mistake.error.get('msg', mistake.kind)})"
     if shape == "text" and isinstance(got, int | float):

@@ -112,9 +112,14 @@ class Operation(Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Operation:
-        if sum(getattr(self, kind) is not None for kind in ("rpc", "write", "read", "update")) != 1:
-            raise ValueError("an operation is exactly one of rpc, write, read, update")
+        _exactly_one_of(self, "an operation", ("rpc", "write", "read", "update"))
         return self
+
+
+def _exactly_one_of(model: Model, what: str, kinds: tuple[str, ...]) -> None:
+    held = [kind for kind in kinds if getattr(model, kind) is not None]
+    if len(held) != 1:
+        raise ValueError(f"{what} is exactly one of {', '.join(kinds)}; this one has {' and '.join(held) or 'none'}")
 
 
 class Load(Model):
@@ -186,9 +191,7 @@ class Step(Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Step:
-        held = [kind for kind in (*ACTIONS, "sequence", "parallel") if getattr(self, kind) is not None]
-        if len(held) != 1:
-            raise ValueError(f"a step is exactly one of {', '.join((*ACTIONS, 'sequence', 'parallel'))}")
+        _exactly_one_of(self, "a step", (*ACTIONS, "sequence", "parallel"))
         return self
 
 

@@ -70,13 +70,20 @@ def test_a_good_scenario_loads() -> None:
          "3:50: load.operations.0.write.context: expected one of transaction, sync_transaction, async_dirty, "
          "sync_dirty; got 'transction'; did you mean transaction?"),
         (changed("write: {table: kv}", "weight: 2"),
-         "3:21: load.operations.0: an operation is exactly one of rpc, write, read, update"),
+         "3:21: load.operations.0: an operation is exactly one of rpc, write, read, update; this one has none"),
         (changed("partition: {groups: [[n1], [n2, n3]]}", "partition: {groups: [[n1]]}"),
          "5:43: timeline.0.partition.groups: needs at least 2 entries"),
         (changed("at: 1s, for: 2s, partition: {groups: [[n1], [n2, n3]]}", "at: 1s"),
-         "5:5: timeline.0: a step is exactly one of partition, kill, pause, recover, rpc, sequence, parallel"),
+         "5:5: timeline.0: a step is exactly one of partition, kill, pause, recover, rpc, sequence, parallel; "
+         "this one has none"),
         (changed("{at: 1s, for: 2s, partition: {groups: [[n1], [n2, n3]]}}", "3"),
-         "5:5: timeline.0: expected a map, got 3"),
+         "5:5: timeline.0: expected a map like {at: 10s, for: 5s, kill: {nodes: [n2]}}, got 3"),
+        (changed("groups: [[n1], [n2, n3]]", "groups: [n1, n2]"),
+         "5:44: timeline.0.partition.groups.0: expected a list of nodes like [n1, n2], got 'n1'"),
+        (changed("write: {table: kv}", "write: kv"),
+         "3:29: load.operations.0.write: expected a map like {table: kv}, got 'kv'"),
+        ("name: my: shop", "1:9: not YAML: mapping values are not allowed here; a line is indented wrongly, "
+         "or a text with \": \" in it lacks quotes"),
         (GOOD + "name: again\n", "7:1: 'name' is given twice; first on line 1"),
         (changed("nodes: 3", "nodes: !set 3"),
          "2:18: unknown tag !set; there are !tuple [..], !charlist text, !binary text"),
