@@ -14,6 +14,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,17 +138,17 @@ class Door:
         self.gateway = node.address.rpartition(".")[0] + ".1"
         node.container.exec_run(["sh", "-c", f"echo {self.gateway} here >> /etc/hosts"])
         self._listener = socket.create_server((self.gateway, 0))
+        self.port: int = self._listener.getsockname()[1]
         self._epmd = socket.create_server((self.gateway, 4369))
         threading.Thread(target=self._serve_epmd, daemon=True).start()
 
     def _serve_epmd(self) -> None:
-        port = self._listener.getsockname()[1]
         with contextlib.suppress(OSError):  # closed at the end
             while True:
                 sock, _ = self._epmd.accept()
                 with sock:
                     name = sock.recv(4096)[3:]
-                    sock.sendall(struct.pack(">BBHBBHHH", 119, 0, port, 77, 0, 6, 6, len(name)) + name + b"\0\0")
+                    sock.sendall(struct.pack(">BBHBBHHH", 119, 0, self.port, 77, 0, 6, 6, len(name)) + name + b"\0\0")
 
     def accept(self, dial_us: Callable[[], None]) -> socket.socket:
         self._listener.settimeout(3)
@@ -181,11 +182,22 @@ def accept(
 def dialled_branches(node: ErlangNode, link: Connection) -> None:
     with contextlib.closing(Door(node)) as door:
         acceptor_branches(node, door, lambda: link.cast("net_kernel", "connect_node", [Atom(HERE)]))
-        script = f"net_kernel:connect_node('{HERE}')"
-        nameless = f'erl -noinput -sname undefined -setcookie {COOKIE} -eval "{script}"'
-        run = ["sh", "-c", nameless]
-        name = Named(f"given@{node.host}", 77)
-        accept("accepted_named", node.otp, door, lambda: node.container.exec_run(run, detach=True), name)
+        accepted_named(node, door)
+
+
+def accepted_named(node: ErlangNode, door: Door) -> None:
+    """What our side takes for established is not enough here: a node may die of a name that it does not expect."""
+    name = Named(f"given@{node.host}", 77)
+    said = "/tmp/connected"
+    script = f"true = net_kernel:connect_node('{HERE}'), ok = file:write_file('{said}', atom_to_list(node())), halt()."
+    run = (
+        f"erl -noinput -sname undefined -setcookie {COOKIE} -start_epmd false -erl_epmd_port {door.port} -eval".split()
+    )
+    accept("accepted_named", node.otp, door, lambda: node.container.exec_run([*run, script], detach=True), name)
+    deadline = time.monotonic() + 30
+    while node.container.exec_run(["cat", said]).output.decode() != name.name:
+        assert time.monotonic() < deadline, "the node did not take its name"
+        time.sleep(0.1)
 
 
 def main() -> None:

@@ -292,6 +292,34 @@ def test_a_name_given_by_the_node(peer: ErlangNode, ground: Ground) -> None:
             assert nameless.ping(peer.name) < WAIT
 
 
+def test_a_node_without_a_name_dials_us(ours: Node, ground: Ground, peer: ErlangNode) -> None:
+    """It takes the name that we give it, says itself that it is connected, and calls pass both ways."""
+    box = ours.mailbox("box")
+    ours.subscribe(box.deliver)
+    ground.listen(ours)
+    script = (
+        f"R = net_kernel:connect_node('{NAME}'), {{box, '{NAME}'}} ! {{self(), R, node()}}, receive stop -> halt() end."
+    )
+    run = ["erl", "-noinput", "-sname", "undefined", "-setcookie", COOKIE, "-eval", script]
+    peer.container.exec_run(run, detach=True)
+    up = box.receive(WAIT)
+    assert type(up) is NodeUp
+    asked, connected, name = box.receive(WAIT)
+    assert (connected, name, asked.node) == (True, up.node, up.node)
+    assert name.endswith(f"@{peer.host}")
+    link = ours.connections[name]
+    assert link.erpc("erlang", "node") == name
+    assert link.rpc("erlang", "nodes", [Atom("hidden")]) == [NAME]
+    assert evaluate(link.erpc, f"net_adm:ping('{NAME}').") == "pong"
+    link.cast("gen_server", "call", [(Atom("box"), Atom(NAME)), Atom("question")])
+    call, (_, _), question = box.receive(WAIT)
+    assert (call, question) == ("$gen_call", "question")
+    assert evaluate(link.erpc, f"rpc:call('{NAME}', lists, seq, [1, 2]).") == ("badrpc", "notsup")
+    box.send(asked, Atom("stop"))
+    down = box.receive(WAIT)
+    assert (type(down), down.node) == (NodeDown, name)
+
+
 def test_both_dial_at_once(ours: Node, ground: Ground, peer: ErlangNode, ask: Callable[[str], Any]) -> None:
     """However the two attempts meet, one connection comes of it and both sides use it."""
     ground.listen(ours)

@@ -162,9 +162,18 @@ def test_a_name_is_given(host: str) -> None:
         assert reasons(joined(nameless, B, answer=name)) == [["protocol"], []]  # x7@ is no name
     else:
         at_initiator, at_acceptor = joined(nameless, B, answer=name)
-        assert at_initiator == [Established("b@b", HIDDEN, 11, b"", "x7@here", 99)]
+        assert at_initiator == [Established("b@b", HIDDEN | Flag.NAME_ME, 11, b"", "x7@here", 99)]
         assert at_acceptor == [Established("x7@here", HIDDEN | Flag.NAME_ME, 99, b"", "b@b", 11)]
     assert asked[0] == Name(HIDDEN | Flag.NAME_ME, 0, host)
+
+
+def test_only_who_asked_for_a_name_gets_the_wish_back() -> None:
+    """A node of OTP keeps the flag, and takes the name, only if the challenge has it too."""
+    answers = {"here": Named("x7@here", 99), "a@a": "ok"}
+    for name, answer in answers.items():
+        said = Acceptor(B, 2, answer).receive(Initiator(Identity(name, "secret", 10), "b@b", 1).start())
+        assert isinstance(said[1], Send)
+        assert Challenge.read(said[1].data[2:]).flags == HIDDEN | (Flag.NAME_ME if name == "here" else 0)
 
 
 @pytest.mark.parametrize("answer", ["ok", "alive", "nok"])

@@ -171,7 +171,8 @@ class Acceptor(Handshake):
     def _challenge_it(self) -> Send:
         self._state = State.REPLY
         local = self.local
-        return self._send(Challenge(local.flags, self._challenge, local.creation, local.name))
+        flags = local.flags | self.peer_flags & Flag.NAME_ME  # a node takes the name only if it gets the wish back
+        return self._send(Challenge(flags, self._challenge, local.creation, local.name))
 
 
 def simultaneous(local: str, initiator: str) -> str:
