@@ -78,6 +78,8 @@ restart_of_all(Config) ->
     Tables = "[{kv, [{disc_copies, ['p1@localhost','p2@localhost','p3@localhost']}]}]",
     Peers = [First | _] = together(Config, [1, 2, 3], #{"NODE_TABLES" => Tables}),
     [write(First, K) || K <- lists:seq(1, 50)],
+    %% What was logged reaches the disc up to two seconds later; without this the kills can be faster.
+    [ok = call(P, mnesia, sync_log, []) || P <- Peers],
     [kill(P) || P <- Peers],
     Back = [start(dir(Config), N, #{"NODE_TABLES" => Tables}) || N <- [2, 3, 1]],
     ready(Back),
@@ -137,8 +139,9 @@ nobody_else(Config) ->
     ready([Peer]),
     write(Peer, 1).
 
+%% Returns when every copy holds it: the cases look at the copies of other nodes.
 write(Peer, Key) ->
-    {atomic, ok} = call(Peer, mnesia, transaction, [fun mnesia:write/1, [{kv, Key, Key}]]).
+    {atomic, ok} = call(Peer, mnesia, sync_transaction, [fun mnesia:write/1, [{kv, Key, Key}]]).
 
 keys(Peer) ->
     lists:sort(call(Peer, ets, select, [kv, [{{kv, '$1', '_'}, [], ['$1']}]])).
