@@ -77,15 +77,18 @@ class Carrier:
         """See `Traffic`."""
         out = self.out
         try:
-            while out and self._lost is None:
-                if not self.writing.acquire(False):
+            while (out or wait) and self._lost is None:  # the queue may be empty because another sends what was in it
+                if not self.writing.acquire(wait):
                     return True  # whoever writes now looks at the queue again before it leaves
                 try:
+                    if not out:
+                        return True
                     taken = self._send_batch(out, wait)
+                    if not taken:
+                        out.append(b"")  # so that there is something to write: the rest goes before it
                 finally:
                     self.writing.release()
                 if not taken:
-                    out.append(b"")  # so that there is something to write: the rest goes before it
                     self._pump.write_aside()
                     break
         except BaseException as error:  # a signal's, at any point: nobody could tell who holds the lock now

@@ -47,9 +47,9 @@ class Traffic(Protocol):
         ...
 
     def flush(self, wait: bool = True) -> bool:
-        """Send all that is queued; never raises. False: the connection is gone. The second of two at once returns at
-        once, and its frames go with the first. Without `wait`, what the peer has no room for is left to
-        `Pump.write_aside`."""
+        """Send all that is queued, or wait until another has; never raises. False: the connection is gone. Without
+        `wait`, the second of two at once returns, its frames go with the first, and what the peer has no room for is
+        left to `Pump.write_aside`."""
         ...
 
     def ended(self, error: BaseException | None) -> None:

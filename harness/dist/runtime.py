@@ -119,8 +119,9 @@ class SocketStream:
         sock.settimeout(None)
         self._socket = sock
         self._line: CompiledLine | None = None
-        self.received = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
-        self._send, self._sendall = sock.send, sock.sendall
+        self.received: Callable[[int], bytes] = sock.recv  # as `recv`, but over the limit it raises BlockingIOError
+        self._send: Callable[[bytes, int], int] = sock.send
+        self._sendall: Callable[[bytes], None] = sock.sendall
         self.sending = allocate_lock()
         self.rest = b""  # offered, and not yet taken by the kernel
 
@@ -169,8 +170,8 @@ class SocketStream:
         return arrived(self._socket)
 
     def exchange(self, traffic: Traffic, pump: ThreadPump) -> Exchange | None:
-        """See `Pump`. There is none where gevent has replaced the standard library's sockets."""
-        if Line is None or not isinstance(self._socket, _socket.socket):
+        """See `Pump`."""
+        if Line is None or isinstance(self, _ReplacedStream):
             return None
         self._line = Line(self._socket.fileno(), self, traffic, pump)
         return self._line.exchange
@@ -183,15 +184,47 @@ class SocketStream:
         self._socket.close()
 
 
+class _ReplacedStream(SocketStream):
+    """Where gevent has replaced the standard library's sockets: these heed no timeout of the kernel's and no DONTWAIT.
+    Each operation says how long it may take, just before; nobody comes between."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._seconds: float | None = None
+        self.received, self._send, self._sendall = self.recv, self._send_some, self._send_all
+
+    def recv(self, size: int, /) -> bytes:
+        self._socket.settimeout(self._seconds)
+        return self._socket.recv(size)
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        self._seconds = seconds
+
+    def arrived(self) -> bool:
+        self._socket.settimeout(0.0)
+        return super().arrived()
+
+    def _send_some(self, data: bytes, _flags: int) -> int:
+        self._socket.settimeout(0.0)
+        return self._socket.send(data)
+
+    def _send_all(self, data: bytes) -> None:
+        self._socket.settimeout(None)
+        self._socket.sendall(data)
+
+
+def _stream(sock: socket.socket) -> SocketStream:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return SocketStream(sock) if isinstance(sock, _socket.socket) else _ReplacedStream(sock)
+
+
 class _SocketListener:
     def __init__(self, sock: socket.socket) -> None:
         self.port: int = sock.getsockname()[1]
         self._socket = sock
 
     def accept(self) -> Stream:
-        sock, _ = self._socket.accept()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return SocketStream(sock)
+        return _stream(self._socket.accept()[0])
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -218,8 +251,6 @@ def listening(host: str, port: int) -> socket.socket:
 class _LockParker:
     """A bare lock, held while nobody has unparked: a tenth of the cost of an Event."""
 
-    __slots__ = ("_lock",)
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
@@ -241,9 +272,7 @@ class ThreadRuntime:
         self.ticker = Ticker(lambda run: start_new_thread(run, ()), allocate_lock)
 
     def dial(self, host: str, port: int, timeout: float) -> Stream:
-        sock = socket.create_connection((host, port), timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream = SocketStream(sock)
+        stream = _stream(socket.create_connection((host, port), timeout))
         stream.settimeout(timeout)
         return stream
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -158,10 +161,14 @@ def test_spawn_and_ping_end_in_time_though_the_node_does_not_read(scene: Scene) 
     assert not scene.connection.closed
 
 
-def test_who_casts_to_a_node_that_does_not_read_waits_for_it(scene: Scene) -> None:
+@pytest.mark.parametrize("behind_a_call", [False, True])
+def test_who_casts_to_a_node_that_does_not_read_waits_for_it(scene: Scene, behind_a_call: bool) -> None:
     """Else casts would fill the memory."""
     connection = scene.connection
     done = threading.Event()
+    if behind_a_call:  # whose rest the connection's own writer sends
+        with pytest.raises(CallTimeout):
+            connection.rpc("m", "f", [LARGE], timeout=0.2)
 
     def cast() -> None:
         connection.cast("m", "f", [LARGE])
@@ -176,3 +183,55 @@ def test_who_casts_to_a_node_that_does_not_read_waits_for_it(scene: Scene) -> No
     assert not done.is_set()
     connection.close()
     assert done.wait(WAIT)
+
+
+# --- a process in which gevent has replaced the sockets ---------------------------------------------------------------
+
+PATCHED = """
+from gevent import monkey
+monkey.patch_all()
+import sys, gevent
+from fakes import FakePeer
+from harness.dist import connect
+from harness.errors import NotSent, CallTimeout
+from test_dist_hostile import listening, stay_silent
+
+def echo(link):
+    while (call := link.call()) is not None:
+        if call[4]:
+            link.reply(call[0], call[1], call[4])
+
+def outcome(act):
+    try:
+        return act()
+    except (NotSent, CallTimeout) as error:
+        return type(error).__name__
+
+with gevent.Timeout(60):
+    with listening(stay_silent) as port:
+        print(outcome(lambda: connect("a@a", host="127.0.0.1", port=port, cookie="c", timeout=0.2)))
+    with listening(stay_silent) as port:
+        print(outcome(lambda: connect("a@a", host="127.0.0.1", epmd_port=port, cookie="c", timeout=0.2)))
+    with FakePeer(echo) as peer:
+        connection = connect(peer.name, host="127.0.0.1", port=peer.port, cookie="c")
+        print(outcome(lambda: connection.rpc("m", "f", timeout=0.2)))
+        print(outcome(lambda: len(connection.rpc("m", "f", [b"x" * 20_000_000], timeout=60)[0])))
+        connection.close()
+"""
+
+
+def stay_silent(sock: socket.socket) -> None:
+    while sock.recv(4096):
+        pass
+
+
+def test_timeouts_hold_where_gevent_has_replaced_the_sockets() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PATCHED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT * 2,
+    )
+    assert done.stdout.split() == ["NotSent", "NotSent", "CallTimeout", "20000000"], done.stderr
