@@ -19,6 +19,7 @@ from harness.scenario.schema import Limit
 WRITES = ("write", "update")
 TRANSACTIONS = ("transaction", "sync_transaction")
 DIRTY = ("async_dirty", "sync_dirty")
+MIN_SAMPLES = 10
 CHANCE = 4.0  # standard deviations that the number of random arrivals may stay below its mean
 
 

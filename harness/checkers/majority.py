@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from harness.checkers.facts import DIRTY, TRANSACTIONS, WRITES, Facts
+from harness.checkers.facts import DIRTY, MIN_SAMPLES, TRANSACTIONS, WRITES, Facts
 from harness.checkers.loss import present
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding, Outcome, Severity
 from harness.checkers.windows import FaultWindow
@@ -46,6 +46,10 @@ def _judged(
         asked = concerned(cut, table)
         open_ended = asked & begun & (facts.operations.outcome == UNKNOWN)
         if not (asked & ended).any() and not open_ended.any():
+            if (missing := _expected(facts, cut, asked)) >= MIN_SAMPLES:
+                told = True
+                why = f"none of about {missing:,.0f} such operations was answered while the cut was known to all"
+                yield Finding(check, "unknown", why, severity=severity, subject=f"{table.name}, {cut.name}")
             continue
         told = True
         if facts.overdue(cut):
@@ -59,21 +63,33 @@ def _judged(
         yield Finding(check, "not_applicable", _why_nothing(cases), severity=severity)
 
 
-def _while_parted(facts: Facts, cut: FaultWindow) -> tuple[Mask, Mask]:
-    """Operations that began and ended while everybody knew of the cut and it was still in force; those that began
-    then."""
+def _span(facts: Facts, cut: FaultWindow) -> tuple[int, int]:
+    """While everybody knew of the cut and it was still in force; empty where it did not last that long."""
     known = cut.detected
     if facts.overdue(cut):
         known = cut.in_force + round(facts.detection_bound * 1e9)  # when everybody should have known
     if known is None:
-        nothing = np.zeros(len(facts.operations), dtype=np.bool_)
-        return nothing, nothing
+        return 0, -1
     ends = [r.time for r in facts.history.faults() if r.kind == "recover" and r.time > known]
     ends.append(cut.heal_began if cut.heal_began is not None else facts.timeline.load_end)
+    return known + MARGIN_NS, min(ends)
+
+
+def _while_parted(facts: Facts, cut: FaultWindow) -> tuple[Mask, Mask]:
+    """Operations that began and ended in that time; those that began then."""
+    start, end = _span(facts, cut)
     ops = facts.operations
-    begun: Mask = (ops.start >= known + MARGIN_NS) & (ops.start <= min(ends))
-    ended: Mask = begun & (ops.end >= 0) & (ops.end <= min(ends))
+    begun: Mask = (ops.start >= start) & (ops.start <= end)
+    ended: Mask = begun & (ops.end >= 0) & (ops.end <= end)
     return ended, begun
+
+
+def _expected(facts: Facts, cut: FaultWindow, asked: Mask) -> float:
+    """How many of these operations would have come in that time, had they gone on as before the cut."""
+    start, end = _span(facts, cut)
+    calm = cut.injected - facts.timeline.origin
+    before = int((asked & (facts.operations.start < cut.injected)).sum())
+    return before / calm * max(end - start, 0) if calm > 0 else 0.0
 
 
 def _took_effect(facts: Facts, table: PlannedTable) -> Mask:

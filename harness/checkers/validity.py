@@ -13,13 +13,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from harness.checkers.facts import CHANCE, WRITES, Facts
+from harness.checkers.facts import CHANCE, MIN_SAMPLES, WRITES, Facts
 from harness.checkers.phases import PHASES
 from harness.checkers.verdict import EVIDENCE_LIMIT, Finding
 from harness.checkers.windows import step_name
 from harness.history import OK
 
-MIN_SAMPLES: Final = 10
 MIN_PHASE_S: Final = 1.0
 CALM: Final = ("before", "after")
 LATE_SHARE: Final = 0.01

@@ -269,6 +269,17 @@ def test_a_minority_whose_writes_all_hang_is_unknown(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_minority_that_fell_silent_while_the_cut_was_known_was_not_judged(tmp_path: Path) -> None:
+    built = HistoryBuilder()
+    built.cut()
+    built.steady(0, 10)
+    built.steady(0, 10, 5, context="async_dirty")
+    built.steady(10, 60, on=("n2", "n3"))
+    verdict = judged(built, tmp_path)
+    assert one(verdict, "minority_refuses").outcome == "unknown"
+    assert verdict.outcome == "INCONCLUSIVE"
+
+
 def test_a_key_that_hung_on_one_side_and_was_committed_on_the_other_is_unknown(tmp_path: Path) -> None:
     built = HistoryBuilder(updating())
     built.cut()
