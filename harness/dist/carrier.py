@@ -8,8 +8,10 @@ another.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable
+from weakref import WeakSet
 
 from harness.dist.calls import SPAWNED, Down, Envelope, IoRequest, Other, Reply, SpawnFailed
 from harness.dist.core import Call
@@ -66,6 +68,7 @@ class Carrier:
         self._pump = runtime.pump(stream, self, peer)
         self._pump.start(rest)
         runtime.ticker.add(every, self._tick)
+        _ALL.add(self)
 
     @property
     def closed(self) -> bool:
@@ -197,6 +200,10 @@ class Carrier:
             self._pump.soon(lambda: self._fail("the node is silent: no tick for longer than its ticktime"))
         return True
 
+    def forked(self) -> None:
+        """In the child of a fork: the socket is the parent's, who alone reads and writes it."""
+        self._lost = "it belongs to the process that this one was forked from"
+
     # --- the end -----------------------------------------------------------------------------------------------
 
     def _fail(self, cause: str, error: BaseException | None = None, *, told: bool = True) -> None:
@@ -218,3 +225,14 @@ class Carrier:
             lost.__cause__ = error
             on_close = self._on_close
             self._runtime.spawn(lambda: on_close(lost), f"dist-close {self.peer}")
+
+
+_ALL: WeakSet[Carrier] = WeakSet()
+
+
+def _forked() -> None:
+    for carrier in list(_ALL):
+        carrier.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

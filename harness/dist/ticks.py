@@ -7,6 +7,7 @@ gevent loop that computes nor a long write of somebody else may keep it from tha
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class Ticker:
     def __init__(self, start: Callable[[Callable[[], None]], object], lock: Callable[[], NativeLock]) -> None:
         self.lock = lock
         self._start = start
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """As new: in the child of a fork there is no thread, and no connection of its own."""
+        lock = self.lock
         self._guard = lock()  # never held while anything waits
         self._entries: list[_Entry] = []
         self._running = False

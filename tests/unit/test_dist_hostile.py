@@ -225,13 +225,49 @@ def stay_silent(sock: socket.socket) -> None:
         pass
 
 
-def test_timeouts_hold_where_gevent_has_replaced_the_sockets() -> None:
+def run(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", PATCHED],
+        [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=WAIT * 2,
     )
-    assert done.stdout.split() == ["NotSent", "NotSent", "CallTimeout", "20000000"], done.stderr
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+def test_timeouts_hold_where_gevent_has_replaced_the_sockets() -> None:
+    assert run(PATCHED).split() == ["NotSent", "NotSent", "CallTimeout", "20000000"]
+
+
+# --- processes that fork ----------------------------------------------------------------------------------------------
+
+FORKED = """
+import os
+from fakes import FakePeer
+from harness.dist import THREADS, connect
+from harness.errors import NotSent
+
+def echo(link):
+    while (call := link.call()) is not None:
+        link.reply(call[0], call[1], call[4])
+
+with FakePeer(echo) as peer:
+    connection = connect(peer.name, host="127.0.0.1", port=peer.port, cookie="c")
+    assert connection.rpc("m", "f", [1], timeout=60) == [1]
+    child = os.fork()
+    if not child:
+        try:
+            connection.rpc("m", "f", [2], timeout=60)
+        except NotSent as error:
+            os._exit(7 if "forked" in str(error) and not THREADS.ticker._running else 1)
+        os._exit(2)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), connection.rpc("m", "f", [3], timeout=60))
+    connection.close()
+"""
+
+
+def test_a_fork_does_not_take_the_connection_of_its_parent() -> None:
+    assert run(FORKED) == "7 [3]\n"
