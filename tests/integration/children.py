@@ -24,8 +24,8 @@ class Child:
                 sys.executable, Path(__file__).with_name("dist_child.py"), job, runtime, str(number),
                 *map(json.dumps, options),
             ],
-            env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def go_on(self) -> None:
