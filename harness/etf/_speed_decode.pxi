@@ -55,7 +55,7 @@ def decode(data, Py_ssize_t pos=0, options=DEFAULT, cache=None):
         r.tracked = False
         r.max_depth = min(options.max_depth, MAX_DEPTH)
         r.max_integer = options.max_integer  # no limit is above that of Py_ssize_t
-        r.containers = options.max_containers
+        r.containers = options.containers
         if r.size - pos <= options.max_size:
             made = read(&r, 0, 0)
             if made != NULL:

@@ -14,6 +14,7 @@ cdef struct Writer:
     unsigned char *at  # where the next byte goes
     unsigned char *end
     bint listed  # str as a list of code points
+    int version  # minor_version
     PyObject *options
     PyObject *grown  # the bytes object that start..end are in, once the scratch space was too small
 
@@ -28,10 +29,12 @@ def encode(term, options=WIRE):
     w.grown = NULL
     w.options = <PyObject *>options
     w.listed = False
+    w.version = 2
     if options is not WIRE:
         if type(options) is not EncodeOptions or not options.plain or options.string == "utf8":
             return pure_encode(term, options)
         w.listed = options.string == "list"
+        w.version = options.minor_version
     if write(&w, <PyObject *>term, 0):
         return written(&w)
     Py_XDECREF(w.grown)
@@ -119,15 +122,15 @@ cdef bint write(Writer *w, PyObject *value, int depth) noexcept:
     elif kind == &PyBytes_Type:
         done = write_binary(w, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
     elif kind == &PyFloat_Type:
-        done = write_float(w, PyFloat_AS_DOUBLE(value))
+        done = w.version > 0 and write_float(w, PyFloat_AS_DOUBLE(value))
     elif kind == &PyUnicode_Type:
         done = write_text(w, value)
     elif value == Py_True:
-        done = write_raw(w, b"w\4true", 6)
+        done = w.version == 2 and write_raw(w, b"w\4true", 6)
     elif value == Py_False:
-        done = write_raw(w, b"w\5false", 7)
+        done = w.version == 2 and write_raw(w, b"w\5false", 7)
     elif value == Py_None:
-        done = write_raw(w, b"w\tundefined", 11)
+        done = w.version == 2 and write_raw(w, b"w\tundefined", 11)
     elif kind == pid_type:
         done = write_pid(w, value)
     elif kind == reference_type:
@@ -234,8 +237,16 @@ cdef inline bint write_atom(Writer *w, PyObject *value) noexcept:
     """Of an Atom, or the plain str where only an atom can be."""
     cdef Py_ssize_t size
     cdef const char *raw
-    if PyUnicode_GET_LENGTH(value) > 255:
+    size = PyUnicode_GET_LENGTH(value)
+    if size > 255:
         return False
+    if w.version < 2 and PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND:
+        if not room(w, 3 + size):
+            return False
+        head_u16(w, ATOM, <uint32_t>size)
+        memcpy(w.at, PyUnicode_1BYTE_DATA(value), size)
+        w.at += size
+        return True
     raw = PyUnicode_AsUTF8AndSize(value, &size)
     if raw == NULL or not room(w, 3 + size):
         return False

@@ -31,9 +31,9 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: C
     """
     size = len(data)
     if size - pos > options.max_size:
-        raise DecodeError(f"{size - pos} bytes, limit {options.max_size}", pos)
+        raise DecodeError(f"{size - pos} bytes, limit {options.max_size}: see max_size", pos)
     max_depth = options.max_depth
-    room = options.max_containers
+    room = options.containers
     byte_string = BYTE_STRINGS[options.byte_string]
     atoms = UTF8_ATOMS
     stack: list[tuple[list[Term], int, _Build]] = []
@@ -95,7 +95,7 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: C
                         pos, todo = head, count
                         continue
                     if len(stack) >= max_depth:
-                        raise DecodeError(f"nested deeper than {max_depth}", pos, tag)
+                        raise DecodeError(f"nested deeper than {max_depth}: see max_depth", pos, tag)
                     pos = head
                     stack.append((items, todo, build))
                     items, todo, build = [], count, nested
@@ -105,7 +105,9 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: C
                     if leaf is None:
                         raise DecodeError(UNSUPPORTED.get(tag, "unknown tag"), pos, tag)
                     if tag == 111 and _u32(data, pos + 1)[0] > options.max_integer:
-                        raise DecodeError(f"integer of more than {options.max_integer} bytes", pos, tag)
+                        raise DecodeError(
+                            f"integer of more than {options.max_integer} bytes: see max_integer", pos, tag
+                        )
                     value, pos = leaf(data, pos, cache)
                     append(value)
             if not stack:
@@ -122,7 +124,7 @@ def decode(data: bytes, pos: int = 0, options: DecodeOptions = DEFAULT, cache: C
 
 
 def _crowded(options: DecodeOptions, pos: int, tag: int) -> DecodeError:
-    return DecodeError(f"more than {options.max_containers} lists, tuples and maps", pos, tag)
+    return DecodeError(f"more than {options.containers} lists, tuples and maps: see max_containers", pos, tag)
 
 
 # --- containers: (children, position of the first, what makes them one value) -----------------------------------------

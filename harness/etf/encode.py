@@ -9,7 +9,7 @@ from itertools import chain
 from harness.errors import EncodeError, shown
 from harness.etf.options import WIRE, EncodeOptions
 from harness.etf.terms import Atom, Fun, ImproperList, PairMap, Pid, Port, Reference, Term, distinct
-from harness.etf.writers import FIELD_ERRORS, WRITERS, encode_atom, integer, text_binary, text_list, text_utf8
+from harness.etf.writers import FIELD_ERRORS, WRITERS, Writer, encode_atom, integer, text_binary, text_list, text_utf8
 
 __all__ = ["encode", "encode_atom"]
 
@@ -67,7 +67,6 @@ def _encode(term: Term, options: EncodeOptions, depth: int) -> bytes:
             level = stack.pop()
 
 
-_Leaf = Callable[[Term], bytes]
 _Opened = tuple[bytes, Iterator[Term] | None]
 
 
@@ -79,7 +78,7 @@ class _Job:
     def __init__(self, options: EncodeOptions) -> None:
         self.out: list[bytes] = []
         self.options = options
-        self.leaves = self.direct = _LEAVES[options.string]
+        self.leaves = self.direct = _LEAVES[options.minor_version, options.string]
         self.containers: Mapping[type, _Opener] = _CONTAINERS
         self.openers = self.containers
         self.other: _Opener = _other
@@ -178,7 +177,8 @@ def _fun(value: Fun, job: _Job) -> _Opened:
         if len(value.uniq) != 16:
             raise ValueError("uniq has 16 bytes")
         free = tuple(value.free)
-        names = encode_atom(value.module) + integer(value.old_index) + integer(value.old_uniq) + WRITERS[Pid](value.pid)
+        names = job.leaves[Atom](value.module) + integer(value.old_index) + integer(value.old_uniq)
+        names += job.leaves[Pid](value.pid)
         head = struct.pack(">B16sII", value.arity, value.uniq, value.index, len(free))
     except FIELD_ERRORS as error:
         raise EncodeError("encode", f"field of {shown(value)} out of range ({error})") from None
@@ -197,9 +197,10 @@ def _end(_value: _End) -> bytes:
     return b"j"
 
 
-_LEAVES: dict[str, dict[type, _Leaf]] = {
-    name: {**WRITERS, str: text, _End: _end}
+_LEAVES: dict[tuple[int, str], dict[type, Writer]] = {
+    (version, name): {**writers, str: text, _End: _end}
     for name, text in (("binary", text_binary), ("list", text_list), ("utf8", text_utf8))
+    for version, writers in WRITERS.items()
 }
 _CONTAINERS: dict[type, _Opener] = {
     tuple: _tuple,
@@ -229,8 +230,11 @@ _BASE_VALUE: dict[type, Callable[[Term], Term]] = {
 }
 
 
+_KNOWN = frozenset((str, *WRITERS[2]))
+
+
 def _base(value: Term) -> type | None:
-    return next((kind for kind in type(value).__mro__ if kind in WRITERS or kind is str or kind in _CONTAINERS), None)
+    return next((kind for kind in type(value).__mro__ if kind in _KNOWN or kind in _CONTAINERS), None)
 
 
 def _other(value: Term, job: _Job) -> _Opened:

@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from harness.errors import DecodeError
 from harness.etf.core import decode, encode
-from harness.etf.options import DEFAULT, TO_BINARY, DecodeOptions, EncodeOptions, given
+from harness.etf.options import (
+    CONTAINERS,
+    DEFAULT,
+    FREE_CONTAINERS,
+    FREE_INFLATED,
+    TO_BINARY,
+    DecodeOptions,
+    EncodeOptions,
+    given,
+)
 from harness.etf.terms import Term
 
 VERSION: Final = 131
@@ -55,10 +64,16 @@ def _inflate(raw: bytes, options: DecodeOptions) -> tuple[Term, bytes]:
     if len(raw) < 6:
         raise DecodeError("truncated", len(raw), _COMPRESSED)
     if len(raw) > options.max_size:
-        raise DecodeError(f"{len(raw)} bytes, limit {options.max_size}", 0, _COMPRESSED)
+        raise DecodeError(f"{len(raw)} bytes, limit {options.max_size}: see max_size", 0, _COMPRESSED)
     claimed = int.from_bytes(raw[2:6], "big")
-    if claimed > options.max_inflated:
-        raise DecodeError(f"{claimed} bytes when decompressed, limit {options.max_inflated}", 2, _COMPRESSED)
+    expected = max(options.max_ratio * len(raw), FREE_INFLATED)
+    if claimed > min(expected, options.max_inflated):
+        limit = (
+            f"{expected}: see max_ratio"
+            if expected < options.max_inflated
+            else f"{options.max_inflated}: see max_inflated"
+        )
+        raise DecodeError(f"{claimed} bytes when decompressed, limit {limit}", 2, _COMPRESSED)
     inflater = zlib.decompressobj()
     try:
         plain = inflater.decompress(memoryview(raw)[6:], claimed + 1)
@@ -66,7 +81,10 @@ def _inflate(raw: bytes, options: DecodeOptions) -> tuple[Term, bytes]:
         raise DecodeError(f"not zlib data ({error})", 6, _COMPRESSED) from None
     if len(plain) != claimed or not inflater.eof:
         raise DecodeError("decompressed size is not the claimed one", 2, _COMPRESSED)
-    term, end = decode(plain, 0, replace(options, max_size=claimed))
+    room = options.max_containers
+    if room is None:
+        room = min(max(len(raw), FREE_CONTAINERS), CONTAINERS)
+    term, end = decode(plain, 0, replace(options, max_size=claimed, max_containers=room))
     if end != claimed:
         raise DecodeError("bytes left after the compressed term", end, _COMPRESSED)
     return term, inflater.unused_data

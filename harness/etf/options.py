@@ -14,6 +14,10 @@ from typing import Any, Final, TypeVar
 ATOM_FORMS: Final = ("Atom", "StrictAtom", "str", "bytes")
 BYTE_STRINGS: Final = ("int_list", "str", "bytes")
 STRINGS: Final = ("list", "binary", "utf8")
+MINOR_VERSIONS: Final = (0, 1, 2)
+CONTAINERS: Final = 1 << 24
+FREE_CONTAINERS: Final = 1 << 19  # ... and these two: what a compressed term may hold however short it is
+FREE_INFLATED: Final = 1 << 23
 MAX_DEPTH: Final = 10_000  # hash() and the like of nested tuples are recursion in C, some 100 bytes of stack each
 
 Hook = Callable[[Any], Any]
@@ -29,8 +33,10 @@ class DecodeOptions:
     """Limits for input from elsewhere, and the looks of some terms. Raises ValueError for what cannot be meant.
 
     ``max_depth``: nesting, at most 10,000. ``max_size``, ``max_inflated``: bytes of the encoded, of the decompressed
-    term. ``max_integer``: bytes of one integer. ``max_containers``: lists (empty ones too), tuples, maps and funs in
-    one term; what they cost Python is about 64 bytes each.
+    term. ``max_ratio``: bytes of a decompressed term for each byte of the input, where they exceed `FREE_INFLATED`.
+    ``max_integer``: bytes of one integer. ``max_containers``: lists (empty ones too), tuples, maps and funs in one
+    term; what they cost Python is about 64 bytes each. Not given: `CONTAINERS`; in a compressed term as many as the
+    input has bytes, at least `FREE_CONTAINERS`.
 
     ``byte_string``: STRING_EXT as list of integers, as str (Latin-1) or as bytes. ``atom``: class of the atoms other
     than true, false and undefined. ``atom_call``: made by this instead. ``decode_hook``: by type name, called with
@@ -40,8 +46,9 @@ class DecodeOptions:
     max_depth: int = 512
     max_size: int = 1 << 28
     max_inflated: int = 1 << 28
+    max_ratio: int = 8
     max_integer: int = 1 << 23
-    max_containers: int = 1 << 24
+    max_containers: int | None = None
     byte_string: str = "int_list"
     atom: str = "Atom"
     atom_call: Hook | None = None
@@ -51,8 +58,10 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         _choice("atom", self.atom, ATOM_FORMS)
         _choice("byte_string", self.byte_string, BYTE_STRINGS)
-        for limit in ("max_depth", "max_size", "max_inflated", "max_integer", "max_containers"):
+        for limit in ("max_depth", "max_size", "max_inflated", "max_ratio", "max_integer", "max_containers"):
             value = getattr(self, limit)
+            if value is None and limit == "max_containers":
+                continue
             if type(value) is not int or value < 0:
                 raise ValueError(f"option {limit} is {value!r}, expected an integer, 0 or more")
             object.__setattr__(self, limit, min(value, sys.maxsize))
@@ -65,10 +74,17 @@ class DecodeOptions:
         looks = (self.byte_string, self.atom, self.atom_call, self.decode_hook or None)
         object.__setattr__(self, "plain", looks == ("int_list", "Atom", None, None))
 
+    @property
+    def containers(self) -> int:
+        return CONTAINERS if self.max_containers is None else self.max_containers
+
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
     """``compressed``: zlib level 1-9, True for 6, 0 for none; as in Erlang, used only where the result is no longer.
+
+    ``minor_version``: that of a node's term_to_binary. 2: the forms of OTP 26 and later. 1: those of OTP 25, atoms in
+    Latin-1 where they fit, and ports in 28 bits. 0: floats as text, too.
 
     ``string``: str as a list of code points (an Erlang string), as a UTF-8 binary, or (``utf8``, pyrlang-term's way) as
     a list of UTF-8 bytes where every character is in Latin-1, else of code points.
@@ -82,6 +98,7 @@ class EncodeOptions:
     string: str = "list"
     encode_hook: Mapping[str, Hook] | Hook | None = None
     objects: bool = False
+    minor_version: int = 2
     plain: bool = field(init=False, repr=False)  # neither hooks nor objects
 
     def __post_init__(self) -> None:
@@ -90,6 +107,8 @@ class EncodeOptions:
             object.__setattr__(self, "compressed", 6 * self.compressed)  # zlib's own default, and a node's
         if type(self.compressed) is not int or not 0 <= self.compressed <= 9:
             raise ValueError(f"option compressed is {self.compressed!r}, expected 0 to 9")
+        if type(self.minor_version) is not int or self.minor_version not in MINOR_VERSIONS:
+            raise ValueError(f"option minor_version is {self.minor_version!r}, expected 0, 1 or 2")
         if not (callable(self.encode_hook) or isinstance(self.encode_hook, Mapping | None)):
             raise ValueError("option encode_hook: expected a dict of functions by type name, or a function")
         object.__setattr__(self, "plain", not self.encode_hook and not self.objects)

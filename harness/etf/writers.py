@@ -17,6 +17,8 @@ _f64 = struct.Struct(">Bd").pack
 # What a field of the wrong type, or out of range, makes of the packing.
 FIELD_ERRORS = (struct.error, ValueError, OverflowError, TypeError, AttributeError)
 
+Writer = Callable[[Term], bytes]
+
 _ATOMS_MAX = 16_384
 _atoms: dict[str, bytes] = {}
 
@@ -40,6 +42,16 @@ def encode_atom(name: str) -> bytes:
     return made
 
 
+def _old_atom(name: str) -> bytes:
+    """As up to OTP 25: in Latin-1, where it fits."""
+    made = encode_atom(name)
+    try:
+        raw = str.encode(name, "latin-1")
+    except UnicodeEncodeError:
+        return made
+    return _u16(100, len(raw)) + raw
+
+
 _SMALL = [bytes((97, value)) for value in range(256)]
 
 
@@ -58,6 +70,11 @@ def _float(value: float) -> bytes:
     if not math.isfinite(value):
         raise EncodeError("encode", f"Erlang has no float {value}")
     return _f64(70, value)
+
+
+def _old_float(value: float) -> bytes:
+    _float(value)
+    return b"c" + b"%.20e" % value + bytes(31 - len(b"%.20e" % value))
 
 
 def _binary(value: bytes | bytearray | memoryview) -> bytes:
@@ -101,33 +118,6 @@ def _utf8(value: str) -> bytes:
         raise EncodeError("encode", "text with lone surrogates is no Unicode text", "send bytes") from None
 
 
-def _boolean(value: bool) -> bytes:
-    return b"w\4true" if value else b"w\5false"
-
-
-def _none(_value: None) -> bytes:
-    return b"w\tundefined"
-
-
-def _pid(value: Pid) -> bytes:
-    return b"X" + encode_atom(value.node) + struct.pack(">III", value.id, value.serial, value.creation)
-
-
-def _port(value: Port) -> bytes:
-    return b"x" + encode_atom(value.node) + struct.pack(">QI", value.id, value.creation)
-
-
-def _reference(value: Reference) -> bytes:
-    count = len(value.ids)
-    if not 1 <= count <= 5:
-        raise ValueError("a reference has 1 to 5 words")
-    return _u16(90, count) + encode_atom(value.node) + struct.pack(f">I{count}I", value.creation, *value.ids)
-
-
-def _export(value: Export) -> bytes:
-    return b"q" + encode_atom(value.module) + encode_atom(value.function) + bytes((97, value.arity))
-
-
 def _bit_string(value: BitString) -> bytes:
     if value.last_bits == 8:
         return _binary(value.data)
@@ -148,18 +138,56 @@ def _checked(pack: Callable[[Term], bytes]) -> Callable[[Term], bytes]:
     return packed
 
 
-WRITERS: dict[type, Callable[[Term], bytes]] = {
-    int: integer,
-    Atom: encode_atom,
-    bytes: _binary,
-    bool: _boolean,
-    type(None): _none,
-    float: _float,
-    bytearray: _binary,
-    memoryview: _binary,
-    Pid: _checked(_pid),
-    Port: _checked(_port),
-    Reference: _checked(_reference),
-    Export: _checked(_export),
-    BitString: _checked(_bit_string),
+def _writers(
+    atom: Callable[[str], bytes], port: Callable[[Port], bytes], number: Callable[[float], bytes]
+) -> dict[type, Writer]:
+    """By type; what has atoms inside writes them by `atom`."""
+    true, false, undefined = map(atom, ("true", "false", "undefined"))
+
+    def pid(value: Pid) -> bytes:
+        return b"X" + atom(value.node) + struct.pack(">III", value.id, value.serial, value.creation)
+
+    def reference(value: Reference) -> bytes:
+        count = len(value.ids)
+        if not 1 <= count <= 5:
+            raise ValueError("a reference has 1 to 5 words")
+        return _u16(90, count) + atom(value.node) + struct.pack(f">I{count}I", value.creation, *value.ids)
+
+    def export(value: Export) -> bytes:
+        return b"q" + atom(value.module) + atom(value.function) + bytes((97, value.arity))
+
+    return {
+        int: integer,
+        Atom: atom,
+        bytes: _binary,
+        bool: lambda value: true if value else false,
+        type(None): lambda _: undefined,
+        float: number,
+        bytearray: _binary,
+        memoryview: _binary,
+        Pid: _checked(pid),
+        Port: _checked(port),
+        Reference: _checked(reference),
+        Export: _checked(export),
+        BitString: _checked(_bit_string),
+    }
+
+
+def _port(value: Port) -> bytes:
+    return b"x" + encode_atom(value.node) + struct.pack(">QI", value.id, value.creation)
+
+
+def _old_port(value: Port) -> bytes:
+    short = value.id < 1 << 28
+    return (
+        b"xY"[short : short + 1]
+        + _old_atom(value.node)
+        + struct.pack(">II" if short else ">QI", value.id, value.creation)
+    )
+
+
+WRITERS: dict[int, dict[type, Writer]] = {  # by minor_version
+    0: _writers(_old_atom, _old_port, _old_float),
+    1: _writers(_old_atom, _old_port, _float),
+    2: _writers(encode_atom, _port, _float),
 }

@@ -27,10 +27,10 @@ wrong = st.one_of(
 values = st.one_of(terms, texts, st.lists(st.one_of(terms, texts, wrong)), odd_keys.map(dict), wrong)
 
 
-@given(values, st.sampled_from(["binary", "list", "utf8"]))
-@settings(max_examples=100)
-def test_encoding(value: Any, string: str) -> None:
-    options = EncodeOptions(string=string)
+@given(values, st.sampled_from(["binary", "list", "utf8"]), st.sampled_from([0, 1, 2]))
+@settings(max_examples=200)
+def test_encoding(value: Any, string: str, version: int) -> None:
+    options = EncodeOptions(string=string, minor_version=version)
     assert _written(both.compiled_encode, value, options) == _written(both.pure_encode, value, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import tracemalloc
 import zlib
@@ -71,7 +72,10 @@ def test_memory_is_a_small_multiple_of_the_input(data: bytes, most: int) -> None
 def test_a_bomb_is_not_unpacked() -> None:
     size = 10_000_000
     bomb = b"\x83P" + struct.pack(">I", size) + zlib.compress(bytes(size), 9)
-    with peak() as taken, pytest.raises(DecodeError, match=r"10000000 bytes when decompressed, limit 1000000 at"):
+    with (
+        peak() as taken,
+        pytest.raises(DecodeError, match=r"10000000 bytes when decompressed, limit 1000000: see max_inflated at"),
+    ):
         binary_to_term(bomb, DecodeOptions(max_inflated=1_000_000))
     assert taken[0] < SPARE
     lying = b"\x83P\0\0\0\x64" + zlib.compress(bytes(size), 9)
@@ -80,13 +84,43 @@ def test_a_bomb_is_not_unpacked() -> None:
     assert taken[0] < SPARE
 
 
+def compressed(plain: bytes) -> bytes:
+    return b"\x83P" + struct.pack(">I", len(plain)) + zlib.compress(plain, 9)
+
+
+def test_how_far_a_short_input_may_unfold() -> None:
+    """Memory of what is compressed well is bounded by the input, too, unless the caller says otherwise."""
+    lists = compressed(b"l" + struct.pack(">I", 2_000_000) + b"j" * 2_000_001)
+    with pytest.raises(DecodeError, match="more than 524288 lists, tuples and maps: see max_containers"):
+        binary_to_term(lists)
+    assert binary_to_term(lists, {"max_containers": 2_000_002})[0] == [[]] * 2_000_000
+    zeros = compressed(b"l" + struct.pack(">I", 1_000_000) + b"a\0" * 1_000_000 + b"j")
+    assert binary_to_term(zeros)[0] == [0] * 1_000_000
+    binary = compressed(b"m" + struct.pack(">I", 20_000_000) + bytes(20_000_000))
+    with (
+        peak() as taken,
+        pytest.raises(DecodeError, match="20000005 bytes when decompressed, limit 8388608: see max_r"),
+    ):
+        binary_to_term(binary)
+    assert taken[0] < SPARE
+    assert binary_to_term(binary, {"max_ratio": 1100})[0] == bytes(20_000_000)
+    noise = compressed(b"m" + struct.pack(">I", 10_000_000) + random.Random(1).randbytes(1_300_000) + bytes(8_700_000))
+    assert len(binary_to_term(noise)[0]) == 10_000_000
+
+
+def test_the_more_bytes_there_are_the_more_containers_there_may_be() -> None:
+    noise = random.Random(1).randbytes(1_000_000)
+    plain = b"h\2m" + struct.pack(">I", len(noise)) + noise + b"l" + struct.pack(">I", 700_000) + b"j" * 700_001
+    assert len(binary_to_term(compressed(plain))[0][1]) == 700_000
+
+
 def test_each_limit_is_its_own() -> None:
     packed = b"\x83P\0\0\x03\xed" + zlib.compress(b"m\0\0\x03\xe8" + bytes(1000))
     tight = DecodeOptions(max_size=len(packed), max_inflated=1005)
     assert binary_to_term(packed, tight)[0] == bytes(1000)
-    with pytest.raises(DecodeError, match="limit 10 at"):
+    with pytest.raises(DecodeError, match="limit 10: see max_size at"):
         binary_to_term(packed, {"max_size": 10})
-    with pytest.raises(DecodeError, match="limit 1004 at"):
+    with pytest.raises(DecodeError, match="limit 1004: see max_inflated at"):
         binary_to_term(packed, {"max_inflated": 1004})
     assert binary_to_term(b"\x83o\0\0\0\4\0" + bytes(4), {"max_integer": 4})[0] == 0
     with pytest.raises(DecodeError, match="integer of more than 3 bytes"):

@@ -266,7 +266,7 @@ def test_errors_are_one_class(data: bytes) -> None:
 def test_options_that_cannot_be_meant() -> None:
     wrong: list[dict[str, Any]] = [
         {"atom": "Str"}, {"byte_string": "list"}, {"max_depth": 1 << 30}, {"max_depth": -1}, {"max_size": "1"},
-        {"max_integer": 1.5}, {"max_containers": None}, {"decode_hook": repr}, {"atom_call": "str"},
+        {"max_integer": 1.5}, {"max_containers": -1}, {"max_ratio": None}, {"decode_hook": repr}, {"atom_call": "str"},
     ]  # fmt: skip
     for options in wrong:
         with pytest.raises(ValueError, match="|".join(options)):

@@ -12,6 +12,7 @@ from harness.etf import (
     Atom,
     BitString,
     DecodeError,
+    EncodeOptions,
     Export,
     Fun,
     ImproperList,
@@ -22,6 +23,12 @@ from harness.etf import (
     binary_to_term,
     term_to_binary,
 )
+from harness.etf.encode import encode as pure_encode
+
+
+def pure_term_to_binary(term: Any, options: dict[str, Any]) -> bytes:
+    return b"\x83" + pure_encode(term, EncodeOptions(**options))
+
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "etf"
 
@@ -193,6 +200,41 @@ def test_written_back_as_the_node_wrote_it(name: str) -> None:
     data = vectors(27)[name]
     term, _ = binary_to_term(data)
     assert term_to_binary(term) == data
+
+
+@pytest.mark.parametrize("write", [term_to_binary, pure_term_to_binary], ids=["chosen", "pure"])
+@pytest.mark.parametrize("name", sorted({*EXPECTED, *SHAPES} - COMPRESSED))
+def test_written_as_otp_25_wrote_it(name: str, write: Any) -> None:
+    data = vectors(25)[name]
+    version = 0 if name == "old_float" else 1
+    assert write(binary_to_term(data)[0], {"minor_version": version}) == data
+
+
+@pytest.mark.parametrize("write", [term_to_binary, pure_term_to_binary], ids=["chosen", "pure"])
+@pytest.mark.parametrize("name", READ)
+def test_terms_of_older_nodes_as_otp_25_writes_them(name: str, write: Any) -> None:
+    now = vectors(25)[f"{name}_now"]
+    assert write(READ[name], {"minor_version": 1}) == now
+
+
+@pytest.mark.parametrize("otp", [25, 27])
+def test_an_old_minor_version_of_any_node(otp: int) -> None:
+    """All is alike but a port: OTP 27 writes it as V4_PORT in every version."""
+    assert term_to_binary(EXPECTED["latin1_atoms"], {"minor_version": 1}) == vectors(otp)["latin1_atoms"]
+    assert term_to_binary(EXPECTED["old_float"], {"minor_version": 0}) == vectors(otp)["old_float"]
+    for name in COMPRESSED:
+        level, version = 6 if name == "compressed" else 9, 1 if otp == 25 else 2
+        assert (
+            term_to_binary(EXPECTED[name], EncodeOptions(compressed=level, minor_version=version)) == vectors(otp)[name]
+        )
+
+
+def test_a_port_of_28_bits_and_one_of_more() -> None:
+    """As OTP 25 does with `{minor_version, 1}`; measured, no vector of it."""
+    node = b"d\0\3a@b"
+    for number, head, width in [(0xFFFFFFF, b"Y", 4), (0x10000000, b"x", 8), (1 << 32, b"x", 8)]:
+        data = b"\x83" + head + node + number.to_bytes(width, "big") + (70000).to_bytes(4, "big")
+        assert term_to_binary(Port(AB, number, 70000), {"minor_version": 1}) == data
 
 
 @pytest.mark.parametrize("level", [6, 9])
