@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,26 @@ import click
 
 from harness.dist.node import Node
 from harness.dist.tls import Credentials
-from harness.errors import HarnessError, RemoteError, UsageError
+from harness.errors import HarnessError, RemoteError, UsageError, shown
 from harness.etf import Term
 from harness.etf.show import show
 from harness.etf.syntax import read
 
 _HOST = "harness"  # of the name that the node gives us
+_LONGEST = 1_000_000  # seconds
+_TERM = re.compile(r"""\s*([\[{"#]|<<|-?\d[\d_]*(\.\d+([eE][+-]?\d+)?)?\s*\.?\s*\Z)""")  # nobody means a string by that
+
+
+class _Seconds(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:  # NaN is in every range
+            self.fail("nan is no number of seconds.", param, ctx)
+        return seconds
+
+
+_port = click.IntRange(1, 65535)
+_seconds = _Seconds(0, _LONGEST, min_open=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,9 +44,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--cookie", help="The node's cookie; by default what stands in ~/.erlang.cookie, as for erl."),
         click.option("--name", default=_HOST, help="Our own name, me@host; by default the node makes one up."),
         click.option("--host", help="Where to dial; by default the host in the node's name."),
-        click.option("--port", type=int, help="The node's distribution port; by default EPMD is asked."),
-        click.option("--epmd-port", type=int, default=4369, show_default=True, help="Where EPMD listens there."),
-        click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds for each step."),
+        click.option("--port", type=_port, help="The node's distribution port; by default EPMD is asked."),
+        click.option("--epmd-port", type=_port, default=4369, show_default=True, help="Where EPMD listens there."),
+        click.option("--timeout", type=_seconds, default=5.0, show_default=True, help="Seconds for each step."),
         click.option("--tls", type=Path, help="Folder with ca.pem, cert.pem and key.pem, for -proto_dist inet_tls."),
     ):
         command = option(command)
@@ -62,16 +77,22 @@ def call(node: str, module: str, function: str, arguments: tuple[str, ...], time
     """Call MODULE:FUNCTION(ARGUMENTS...) at NODE and print what it returns.
 
     Each argument is read as an Erlang term: 42, 2.5, atom, "string", <<"binary">>, [1,2], {a,b}, #{a => 1},
-    fun lists:reverse/1. What is none is taken as a string. What the function prints goes to the node's own log.
+    fun lists:reverse/1. What does not begin as one is taken as a string. What the function prints is shown nowhere.
     """
-    with _told(), _connected(node, timeout=timeout, **options) as ours:
-        click.echo(show(ours.connections[node].erpc(module, function, [_term(text) for text in arguments], timeout)))
+    with _told():
+        terms = [_term(text) for text in arguments]
+        with _connected(node, timeout=timeout, **options) as ours:
+            click.echo(show(ours.connections[node].erpc(module, function, terms, timeout)))
 
 
 def _term(text: str) -> Term:
     try:
         return read(text)
-    except ValueError:
+    except ValueError as error:
+        if _TERM.match(text):
+            raise UsageError(
+                "call", f"{shown(text)}: {error}", "a string that begins so is written in quotes"
+            ) from None
         return [ord(character) for character in text]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -192,6 +193,8 @@ class _Parser:
 def _simple(kind: str, value: str) -> Term:
     match kind:
         case "float":
+            if math.isinf(float(value)):
+                raise ValueError(f"{value} is greater than any float")
             return float(value)
         case "integer":
             return int(value)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.dist import Node
 from harness.dist.protocol.flags import HEADER, HIDDEN, MANDATORY_25, MANDATORY_26, VISIBLE, Flag, lacking
 from harness.dist.protocol.handshake import (
     Acceptor,
@@ -26,7 +27,7 @@ from harness.dist.protocol.handshake import (
     simultaneous,
 )
 from harness.dist.protocol.handshake_messages import Ack, Challenge, Reply, Status, read_status
-from harness.errors import HandshakeRefused
+from harness.errors import HandshakeRefused, UsageError
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "handshake").glob("*.json"))
 
@@ -358,3 +359,12 @@ def test_any_bytes(messages: list[bytes], dialled: bool, first: bytes) -> None:
             side.receive(message)
     except HandshakeRefused:
         return
+
+
+@pytest.mark.parametrize("cookie", ["\udcff\udcfe", "secret\ud800"])  # `--cookie $'\xff\xfe'`, and a lone surrogate
+def test_a_cookie_that_is_no_text_is_not_the_peers_fault(cookie: str) -> None:
+    with pytest.raises(UsageError, match="no characters") as caught:
+        Identity("a@a", cookie, 10)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match="cookie"):
+        Node("a@a", cookie)

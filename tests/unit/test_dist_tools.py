@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from tls_pairs import HARNESS, NODE, OTHERS, credentials
 
 from harness.dist import Node
-from harness.dist.__main__ import main
+from harness.dist.__main__ import _term, main
 
 OTHERS_HARNESS = credentials("harness", trusts=OTHERS, issuer=OTHERS)
 
@@ -53,3 +54,53 @@ def test_it_runs_as_a_module() -> None:
     told = subprocess.run([sys.executable, "-m", "harness.dist", "--help"], capture_output=True, text=True, check=True)
     assert "ping" in told.stdout
     assert "call" in told.stdout
+
+
+def called(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["call", "b@here", "--host", "127.0.0.1", "--cookie", "c", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[1,2", "the term is not complete"),
+        ("{a", "the term is not complete"),
+        ("<<1,", "the term is not complete"),
+        ("#{a}", "no Erlang term at '}'"),
+        ("#Port<0.1>", "no Erlang term at"),
+        ('"abc', "no Erlang term at '\"abc'"),
+        ("[a] b", "no Erlang term at 'b'"),
+        ("1.0e999", "greater than any float"),
+        ("1__" + "9" * 5000, "Exceeds the limit|invalid literal"),
+    ],
+)
+def test_what_begins_as_a_term_and_is_none(text: str, why: str) -> None:
+    told = called("erlang", "length", "--", text)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert re.search(why, told.stderr)
+
+
+@pytest.mark.parametrize("text", ["Hello there", "192.0.2.7", "10s", "it's", "'tis", "a b", "", "/etc/passwd", "-x"])
+def test_what_does_not_begin_as_a_term_is_a_string(text: str) -> None:
+    assert _term(text) == list(map(ord, text))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--timeout", each) for each in ("inf", "nan", "-1", "0", "1e10")]
+    + [(option, each) for option in ("--port", "--epmd-port") for each in ("0", "99999", "70905")],
+)
+def test_numbers_out_of_range(option: str, value: str) -> None:
+    told = called("erlang", "node", option, value)
+    assert told.exit_code == 2
+    assert re.search(f"Error: Invalid value for '{option}': .*(range|seconds)", told.stderr)
+
+
+def test_a_cookie_of_bytes_that_are_no_text() -> None:
+    told = called("erlang", "node", "--cookie", "\udcff\udcfe")
+    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
+    assert told.stderr.startswith("cookie: ")
+
+
+def test_the_help_says_where_output_goes() -> None:
+    assert "What the function prints is shown nowhere" in " ".join(called("--help").stdout.split())

@@ -9,7 +9,7 @@ from enum import Enum
 
 from harness.dist.protocol.flags import HIDDEN
 from harness.dist.protocol.handshake_messages import Message
-from harness.errors import HandshakeRefused
+from harness.errors import HandshakeRefused, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Identity:
     """One side: node name, cookie, creation (distinguishes incarnations of a name; 32 bits, above 3), flags.
 
     An initiator without a name of its own gives its host only ("" or "host") and is told its name and creation.
-    ``header``: bytes of the length before a handshake message, 2, or 4 inside TLS.
+    ``header``: bytes of the length before a handshake message, 2, or 4 inside TLS. Raises UsageError for a cookie that
+    is no text.
     """
 
     name: str
@@ -25,6 +26,13 @@ class Identity:
     creation: int
     flags: int = HIDDEN
     header: int = 2
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.cookie_bytes
+        except UnicodeEncodeError:
+            remedy = "its characters are those of an Erlang atom; is the argument in the encoding of the terminal?"
+            raise UsageError("cookie", "it has bytes or surrogates in it that are no characters", remedy) from None
 
     @property
     def cookie_bytes(self) -> bytes:
