@@ -23,7 +23,7 @@ bare(N, Args) -> bare(N, "suite", Args).
 
 bare(N, Cookie, Args) ->
     {ok, Peer, _} = peer:start_link(#{name => list_to_atom("p" ++ integer_to_list(N)), host => "localhost",
-                                      connection => standard_io, wait_boot => 30000,
+                                      connection => standard_io, wait_boot => 120000,
                                       args => ["-setcookie", Cookie, "-kernel", "logger_level", "error" | Args]}),
     put(?MODULE, [Peer | started()]),
     Peer.
@@ -53,7 +53,7 @@ kill(Peer) ->
     Ref = monitor(process, Peer),
     unlink(Peer),
     os:cmd("kill -9 " ++ Pid),
-    receive {'DOWN', Ref, _, _, _} -> ok after 10000 -> exit(not_dead) end.
+    receive {'DOWN', Ref, _, _, _} -> ok after 60000 -> exit(not_dead) end.
 
 ready(Peers) ->
     [until(fun() -> call(Peer, node_app, ready, []) end, ready) || Peer <- Peers],
