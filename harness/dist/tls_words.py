@@ -25,6 +25,7 @@ class TlsFailed(OSError):
 
 
 _AUTHORITY = "both sides need certificates of one authority: see cacertfile there and the ca given here"
+_OWN = "give a context that has a certificate of the node's authority: Credentials.read(FOLDER).client_context()"
 _VERIFIED = {  # of the X509_V_ERR_* codes those that happen to people
     9: ("tls_expired", "the node's certificate is not valid yet", "see the clocks of both machines"),
     10: ("tls_expired", "the node's certificate has expired", "issue a new one"),
@@ -57,6 +58,11 @@ def told_of(error: ssl.SSLError) -> TlsFailed:
     words = reason.lower().replace("_", " ")
     if "ALERT" in reason and any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS", "HANDSHAKE")):
         alert = words.partition("alert ")[2]
+        if "REQUIRED" in reason:
+            return TlsFailed("tls_refused", f"the node wants a certificate and none was given: {alert}", _OWN)
+        if "HANDSHAKE" in reason:  # what TLS 1.2 has for a missing certificate, among others
+            cause = f"the node ends the TLS handshake: {alert}: most likely it wants a certificate and none was given"
+            return TlsFailed("tls_refused", cause, _OWN)
         remedy = "issue a new one" if "EXPIRED" in reason else _AUTHORITY
         return TlsFailed("tls_refused", f"the node does not take our certificate: {alert}", remedy)
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":

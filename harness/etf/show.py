@@ -1,4 +1,4 @@
-"""Terms as Erlang shows them, sans-I/O: what ``io:format("~0tp")`` would print."""
+"""Terms as Erlang shows them, sans-I/O: what ``io:format("~0tp")`` prints in OTP 27 started with ``+pc unicode``."""
 
 from __future__ import annotations
 
@@ -71,13 +71,12 @@ def _shown_list(items: list[Term]) -> str:
 
 
 def _shown_binary(data: bytes) -> str:
-    for coding, mark in (("ascii", ""), ("utf-8", "/utf8")):
-        try:
-            text = data.decode(coding)
-        except UnicodeDecodeError:
-            continue
-        if text and all(_printable(ord(character)) for character in text):
-            return f'<<"{_escaped(text, chr(34))}"{mark}>>'
+    try:
+        text, mark = data.decode(), "" if data.isascii() else "/utf8"
+    except UnicodeDecodeError:
+        text, mark = data.decode("latin-1"), ""
+    if text and all(_printable(ord(character)) for character in text):
+        return f'<<"{_escaped(text, chr(34))}"{mark}>>'
     return "<<" + ",".join(map(str, data)) + ">>"
 
 

@@ -56,6 +56,24 @@ def test_read_and_shown(text: str, term: object) -> None:
     assert show(term) == text
 
 
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"\xff", '<<"ÿ">>'),
+        (b"\xa0", '<<"\xa0">>'),
+        (b"\xc3\xa9\xff", '<<"Ã©ÿ">>'),
+        (b"A\xe9", '<<"Aé">>'),
+        (b"\x9f", "<<159>>"),
+        ("日".encode(), '<<"日"/utf8>>'),
+        ("\x80".encode(), "<<194,128>>"),
+        (b"\xef\xbf\xbf", "<<239,191,191>>"),
+    ],
+)
+def test_binaries_as_a_node_of_otp_27_shows_them(data: bytes, shown: str) -> None:
+    assert show(data) == shown
+    assert read(shown) == data
+
+
 def test_read_only() -> None:
     assert read(" [ 1 , $a, $\\n , 16#ff, -2#101, 1_000 ] . ") == [1, 97, 10, 255, -5, 1000]
     assert read("[1 | [2, 3]]") == [1, 2, 3]
