@@ -118,8 +118,16 @@ def endpoints(environ: Mapping[str, str]) -> list[Endpoint]:
     sockets += [f"{home}/.docker/run/docker.sock", f"{home}/.docker/desktop/docker.sock"] if home else []
     sockets += [f"{runtime}/podman/podman.sock"] if runtime else []
     sockets += ["/run/podman/podman.sock"]
-    existing = [path for path in sockets if Path(path).exists()]
+    existing = [path for path in sockets if _visible(Path(path))]
     return [Endpoint(f"unix://{path}", "default socket") for path in existing or sockets[:1]]
+
+
+def _visible(path: Path) -> bool:
+    """Whether it is there and may be looked at: the home of another user (``sudo -u``) may not."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _config_dir(environ: Mapping[str, str]) -> Path:
@@ -140,12 +148,15 @@ def _context(environ: Mapping[str, str], name: str) -> Endpoint:
     try:
         meta = json.loads((folder / "meta" / digest / "meta.json").read_text())
         url = str(meta["Endpoints"]["docker"]["Host"])
+    except PermissionError as error:
+        remedy = f"let this user read {folder}, or name the engine in DOCKER_HOST"
+        raise EngineUnreachable("find engine", f"docker context {name!r} may not be read by us", remedy) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineUnreachable(
             "find engine", f"docker context {name!r} cannot be read", "docker context ls shows those there are"
         ) from error
     tls = folder / "tls" / digest / "docker"
-    return Endpoint(url, f"docker context {name!r}", tls if tls.is_dir() else None)
+    return Endpoint(url, f"docker context {name!r}", tls if _visible(tls) else None)
 
 
 def _connect(endpoint: Endpoint) -> Engine:

@@ -62,6 +62,10 @@ def start_relay(
         bindings = api.inspect_container(created["Id"])["NetworkSettings"]["Ports"]
         return {name: (dial, int(bindings[f"{port}/tcp"][0]["HostPort"])) for name, port in ports.items()}
     except (DockerException, requests.RequestException) as error:
+        if "cannot assign requested address" in str(error):
+            raise EnvironmentProblem(
+                "--expose", f"{expose} is no address of the engine's host", "ip address shows there which it has"
+            ) from error
         raise engine_failed("start relay", error) from error
     except (KeyError, IndexError, TypeError) as error:
         raise EnvironmentProblem(

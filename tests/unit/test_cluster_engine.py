@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +88,30 @@ def test_no_engine_exits_4_and_names_who_pointed_there(url: str) -> None:
 def test_the_remedy_fits_the_cause(cause: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     assert remedy in unreachable([(Endpoint("unix:///var/run/docker.sock", "default socket"), cause)]).remedy
+
+
+def test_folders_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another user's home (``sudo -u``, setpriv): what is there is nobody's engine of ours."""
+    stat = os.stat
+
+    def forbidden(path: str | Path, *args: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    found = endpoints({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert {endpoint.source for endpoint in found} == {"default socket"}
+    assert not any(str(tmp_path) in endpoint.url for endpoint in found)
+
+
+def test_a_context_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_context(tmp_path, "far", "ssh://me@far")
+
+    def forbidden(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    assert endpoints({"HOME": str(tmp_path)})[0].source == "default socket"  # nor which context is the current one
+    with pytest.raises(EngineUnreachable, match=r"'far' may not be read by us; let this user read .*contexts"):
+        endpoints({"HOME": str(tmp_path), "DOCKER_CONTEXT": "far"})
