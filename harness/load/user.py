@@ -21,9 +21,10 @@ import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from locust import User
+import gevent
+from locust import User, events
 from locust.exception import RescheduleTask, StopTest
 
 from harness.dist.tls import Credentials
@@ -38,6 +39,9 @@ from harness.load.worker import Endpoint
 from harness.scenario.values import module_name
 
 __all__ = ["Atom", "CallFailed", "ErlangClient", "ErlangUser"]
+
+# gevent's clock stood still while files were imported, and Locust counts --run-time from it: so much too short.
+cast(Any, events).init.add_listener(lambda **_: gevent.get_hub().loop.update_now())
 
 _OPEN_WITHIN: Final = 5.0  # s the first user of a node waits for the connection
 
