@@ -14,8 +14,6 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError, InternalError, Interrupted, ScenarioError, UsageError
-from harness.scenario.secrets import masked_text
-from harness.store import RunDir
 
 RUNS = Path("runs")
 
@@ -48,6 +46,8 @@ def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = ()) -
         for problem in error.problems:
             click.echo(str(problem), err=True)
     else:
+        from harness.scenario.secrets import masked_text
+
         click.echo(f"harness: {masked_text(str(error), secrets)}", err=True)
 
 
@@ -184,12 +184,18 @@ def schema() -> None:
 # --- from a run's files -------------------------------------------------------------------------------------------
 
 
+def _run_dir(run: str | None) -> Any:
+    from harness.store import RunDir
+
+    return RunDir.find(run, RUNS)
+
+
 def _judged(run: str | None) -> Any:
     """(folder, history, verdict) of a run, from its files."""
     from harness.checkers import check
     from harness.history_files import load_history
 
-    rundir = RunDir.find(run, RUNS)
+    rundir = _run_dir(run)
     history = load_history(rundir)
     return rundir, history, check(history)
 
@@ -229,7 +235,7 @@ def history_export(run: str | None, form: str) -> None:
     """Print the history of a run as JSON lines or EDN. RUN: its folder or its id; else runs/latest."""
     from harness.history_files import export
 
-    for line in export(RunDir.find(run, RUNS), form):
+    for line in export(_run_dir(run), form):
         click.echo(line)
 
 
@@ -253,6 +259,7 @@ def clean(run_id: str | None, force: bool) -> None:
     """Remove containers and networks that dead runs left. A live run is never touched without --force."""
     from harness.cluster.engine import find_engine
     from harness.cluster.sweep import clean as sweep
+    from harness.store import RunDir
 
     for line in sweep(find_engine(), run_id=run_id, force=force, live=lambda run: RunDir.lives(run, RUNS)):
         click.echo(line)
@@ -280,11 +287,14 @@ def image_build(otp: str, base: str) -> None:
 @cli.command()
 @click.argument("run", required=False)
 def console(run: str | None) -> None:
-    """Join an Erlang shell to a kept cluster. RUN: its folder or its id; it ran with `--keep always`."""
+    """Join an Erlang shell to a kept cluster. RUN: its folder or its id; it ran with `--keep always`.
+
+    The shell is the node's own: Ctrl-G then q, or Ctrl-C twice, leaves it; q() would stop the node.
+    """
     from harness.cluster.console import console_command
     from harness.cluster.engine import find_engine
 
-    command = console_command(find_engine(), RunDir.find(run, RUNS).run_id)
+    command = console_command(find_engine(), _run_dir(run).run_id)
     os.execvp(command[0], command)
 
 
@@ -293,8 +303,11 @@ def console(run: str | None) -> None:
     "--master", required=True, metavar="HOST[:PORT]", help="The Locust master of a run; port 5557 if not told."
 )
 @click.option("--tls", default="", metavar="FOLDER", help="ca.pem, cert.pem and key.pem for a cluster with TLS.")
-def worker(master: str, tls: str) -> int:
+@click.option(
+    "--wait", default="1m", show_default=True, metavar="DURATION", help="How long the master may take to be there."
+)
+def worker(master: str, tls: str, wait: str) -> int:
     """Drive load from here for a run elsewhere. The cluster's cookie has to stand in HARNESS_COOKIE."""
     from harness.load.remote import run_worker
 
-    return run_worker(master, tls=tls)
+    return run_worker(master, tls=tls, wait=wait)

@@ -15,9 +15,11 @@ from harness.errors import EnvironmentProblem
 # A hidden node beside the one it talks to. The cookie comes from the container, so it is not in the command typed here;
 # the VM's own arguments show it wherever the container's processes can be listed, whichever way it is handed over.
 # epmd and the address are the node's own; the name says who is there. A release may bring its own erl.
+# The shell runs in the node, so that q() there is the node's own init:stop(): it is told before somebody types it.
 _SHELL = """
 case "${NODE_NAME#*@}" in *.*) how=-name ;; *) how=-sname ;; esac
 erl=$(command -v erl || find / -path '*/erts-*/bin/erl' -type f 2>/dev/null | head -n 1)
+echo "This shell is $NODE_NAME's: Ctrl-G then q, or Ctrl-C twice, leaves it; q() would stop $NODE_NAME."
 exec "$erl" -hidden "$how" "$0@${NODE_NAME#*@}" -setcookie "$NODE_COOKIE" -remsh "$NODE_NAME"
 """
 
