@@ -39,9 +39,10 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = ()) -> None:
+def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = (), folder: Path | None = None) -> None:
+    """``folder``: of the run that it ended, told last."""
     if isinstance(error, InternalError) and os.environ.get("HARNESS_DEBUG"):
-        traceback.print_exc()
+        traceback.print_exception(error.__cause__)
     if isinstance(error, ScenarioError):
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -49,6 +50,8 @@ def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = ()) -
         from harness.scenario.secrets import masked_text
 
         click.echo(f"harness: {masked_text(str(error), secrets)}", err=True)
+    if folder is not None:
+        click.echo(f"  artefacts      {folder}", err=True)
 
 
 class _Words(click.Group):
@@ -139,9 +142,7 @@ def run(
         out=out, web=web, metrics=_address(metrics), keep=keep, expose=expose, remote_workers=remote_workers,
         quiet=quiet, json=as_json,
     )  # fmt: skip
-    code, summaries = run_all(
-        _load(files, settings, seed), options, lambda error, scenario: _say_error(error, scenario.secrets)
-    )
+    code, summaries = run_all(_load(files, settings, seed), options, _say_error)
     if as_json:
         click.echo(json.dumps(summaries[0] if len(summaries) == 1 else {"runs": summaries}, default=str))
     return code
@@ -205,11 +206,14 @@ def _judged(run: str | None) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
 def check(run: str | None, as_json: bool) -> int:
     """Judge a run again, from its files alone. RUN: its folder or the id at its end; else runs/latest."""
+    from harness.report import Ending
     from harness.report.terminal import verdict_text
 
-    _, history, verdict = _judged(run)
-    click.echo(json.dumps(verdict.to_json()) if as_json else verdict_text(verdict, history))
-    return int(verdict.exit_code)
+    rundir, history, verdict = _judged(run)
+    ending = Ending.again(rundir, history, verdict)
+    told = {**verdict.to_json(), **ending.to_json()}
+    click.echo(json.dumps(told) if as_json else verdict_text(verdict, history, ending=ending))
+    return int(ending.exit_code)
 
 
 @cli.command()

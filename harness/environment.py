@@ -16,8 +16,9 @@ from harness.store import anchors
 _LIBRARIES = ("locust", "docker", "numpy", "prometheus-client", "pydantic", "gevent")
 
 
-def describe(engine: Engine, cluster: Cluster, plan: Plan) -> dict[str, Any]:
-    """Shape: ``{harness, python, libraries, machine, engine, clock, seed, nodes: {n1: {otp, image: {...}}}}``."""
+def describe(engine: Engine, cluster: Cluster | None, plan: Plan) -> dict[str, Any]:
+    """What is known, without a cluster that does not stand yet. Shape:
+    ``{harness, python, libraries, machine, engine, clock, seed, nodes: {n1: {otp, image: {...}}}}``."""
     return {
         "harness": __version__,
         "python": platform.python_version(),
@@ -26,6 +27,12 @@ def describe(engine: Engine, cluster: Cluster, plan: Plan) -> dict[str, Any]:
         "engine": engine.facts(),
         "clock": anchors(),
         "seed": plan.seed,
+        **(_cluster(engine, cluster) if cluster is not None else {}),
+    }
+
+
+def _cluster(engine: Engine, cluster: Cluster) -> dict[str, Any]:
+    return {
         "network": {"name": cluster.network_name, "subnet": cluster.subnet},
         "nodes": {
             node.name: {

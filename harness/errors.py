@@ -7,6 +7,7 @@ command line exits with when the error ends a run (docs/scenario.md has the tabl
 from __future__ import annotations
 
 import reprlib
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ class InternalError(HarnessError):
     def __init__(self, error: Exception) -> None:
         remedy = "this is a fault of harness itself; HARNESS_DEBUG=1 shows where"
         super().__init__("internal error", f"{type(error).__name__}: {error}", remedy)
+        self.__cause__ = error
 
 
 # --- what a person typed ------------------------------------------------------------------------------------------
@@ -125,7 +127,8 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"interrupted: signal {signal_number}")
+        by = "Ctrl-C" if signal_number == signal.SIGINT else signal.Signals(signal_number).name
+        super().__init__(f"interrupted by {by}")
         self.exit_code = 128 + signal_number
 
 

@@ -72,6 +72,9 @@ class Mark:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+ENDED: Final = "ended"
+"""The mark of a run that ended in an error or by a signal: outcome, exit_code, error, error_kind, judged."""
+
 JournalEvent = FaultRecord | Observation | Mark
 _EVENT_TYPES: Final[dict[str, type[FaultRecord] | type[Observation] | type[Mark]]] = {
     kind.type: kind for kind in (FaultRecord, Observation, Mark)

@@ -57,15 +57,16 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended, after everything is written. ``trouble``: what went wrong when the verdict was out already."""
+    """How a run ended, after everything is written. ``trouble``: what ended it, or went wrong when it was judged."""
 
     exit_code: int
     summary: dict[str, Any]
-    trouble: HarnessError | None = None
+    folder: Path
+    trouble: HarnessError | Interrupted | None = None
 
 
 def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Interruption) -> Result:
-    """Run one scenario and judge it. Raises HarnessError or Interrupted when there is no verdict.
+    """Run one scenario and judge it. Raises HarnessError or Interrupted while there is no folder for it yet.
 
     A signal that came too late to change that is in ``interruption.late`` afterwards.
     """
@@ -79,9 +80,7 @@ def run(scenario: Scenario, source: Path, options: RunOptions, interruption: Int
                 return _Story(plan, scenario, options, engine, rundir, live, interruption).told()
         except (Exception, Interrupted) as error:
             told = error if isinstance(error, Interrupted) else _meant(error, rundir)
-            with suppress(EnvironmentProblem):  # no room for it: then the exit code alone tells
-                write_aborted(rundir, plan, told)
-            raise told from (None if told is error else error)
+            return Result(told.exit_code, write_aborted(rundir, plan, told), rundir.path, told)
         finally:
             rundir.close()
 
@@ -140,6 +139,7 @@ class _Story:
                 except BaseException as error:
                     self.interruption.hold()
                     judged, self.ended_by = None, error
+                    self._journal_end(error)
         except Exception as error:
             trouble = _meant(error, self.rundir)
         if judged is None:
@@ -152,11 +152,12 @@ class _Story:
             summary = write_troubled(self.rundir, history, verdict, trouble)
         ending = Ending.of(verdict, trouble)
         self.live.verdict(verdict, history, ending)
-        return Result(ending.exit_code, summary, trouble)
+        return Result(ending.exit_code, summary, self.rundir.path, trouble)
 
     def _walk(self, way_out: ExitStack) -> tuple[History, Verdict]:
         plan, rundir = self.plan, self.rundir
         rundir.write_text("scenario.resolved.yml", resolved_yaml(self.scenario))
+        rundir.write_json("env.json", describe(self.engine, None, plan))
         way_out.callback(self.bus.close)
         metrics = Metrics(plan, rundir)
         way_out.callback(metrics.finish)  # after the removal: the verdict can be scraped until the run has ended
@@ -242,6 +243,13 @@ class _Story:
         """On disk first, then to whoever listens."""
         self.rundir.journal(event)
         self.bus.publish(event)
+
+    def _journal_end(self, error: BaseException) -> None:
+        """At once: what is still to come on the way out is no part of the load, and may be killed."""
+        told = _meant(error, self.rundir) if isinstance(error, Exception) else error
+        if isinstance(told, HarnessError | Interrupted):
+            with suppress(EnvironmentProblem):  # no room: write_aborted makes some and tries again
+                self.rundir.journal_end(Ending.without_verdict(told).journalled())
 
     def _phase(self, name: str) -> None:
         self.journal(Mark(time.monotonic_ns(), "phase", {"phase": name}))

@@ -12,20 +12,20 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DiskFull, EnvironmentProblem, RunNotFound
-from harness.history import FaultRecord, JournalEvent, event_to_json
+from harness.history import ENDED, FaultRecord, JournalEvent, Mark, event_to_json
 from harness.scenario.plan import Plan
 from harness.scenario.secrets import masked
 
 LATEST = "latest"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-_RESERVE = 32 * 1024  # bytes held back for what is written when the disk is full
+_RESERVE = 256 * 1024  # bytes held back for what is written when the disk is full
 
 
 class RunDir:
@@ -38,6 +38,7 @@ class RunDir:
         self._lock_fd: int | None = None
         self._journal_fd: int | None = None
         self._writing = threading.Lock()
+        self._ended = False
 
     # --- made ---
 
@@ -136,6 +137,12 @@ class RunDir:
                 os.fsync(self._journal_fd)
         except OSError as error:
             raise writing_failed(self.events, error) from error
+
+    def journal_end(self, detail: Mapping[str, Any]) -> None:
+        """Journal how the run ended; what was told first holds. Raises DiskFull, and may then be tried again."""
+        if not self._ended:
+            self.journal(Mark(time.monotonic_ns(), ENDED, detail))
+            self._ended = True
 
     def write_text(self, name: str, text: str, mode: int = 0o644) -> Path:
         """Write one artefact whole or not at all. Raises DiskFull."""

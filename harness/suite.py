@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from harness.signals import Interruption
 # Of several files the command exits with the first of these that any of them gave.
 EXIT_ORDER = (130, 143, 3, 1, 4, 5, 0)
 
-Say = Callable[[HarnessError | Interrupted, Scenario], None]
+Say = Callable[[HarnessError | Interrupted, Iterable[str], Path | None], None]
+"""What went wrong, the secrets that must not be shown, and the run's folder where there is one."""
 
 
 def run_all(scenarios: Sequence[tuple[Path, Scenario]], options: RunOptions, say: Say) -> tuple[int, list[Any]]:
@@ -30,15 +31,17 @@ def run_all(scenarios: Sequence[tuple[Path, Scenario]], options: RunOptions, say
             interruption = Interruption()
             result = run(scenario, path, options, interruption)
         except (HarnessError, Interrupted) as error:
-            say(error, scenario)
+            say(error, scenario.secrets, None)
             codes.append(error.exit_code)
             told = masked_text(str(error), scenario.secrets)
             summaries.append({"scenario": scenario.name, "exit_code": error.exit_code, "error": told})
-            if isinstance(error, Interrupted):
-                break
+            ended: HarnessError | Interrupted | None = error
         else:
-            if result.trouble is not None:
-                say(result.trouble, scenario)
+            ended = result.trouble
+            if ended is not None:
+                say(ended, scenario.secrets, result.folder)
             codes.append(result.exit_code)
             summaries.append(result.summary)
+        if isinstance(ended, Interrupted):
+            break
     return next(code for code in (*EXIT_ORDER, *codes) if code in codes), summaries

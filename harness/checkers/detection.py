@@ -52,6 +52,11 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         allowed = limit.limit if limit is not None else None
         outcome: Outcome = "unknown" if limit is not None or bound is None else "not_applicable"
         summary = f"the fault ended after {duration(lasted)}, before {late} noticed"
+        if facts.unnoticeable(window):
+            summary = "noticed by none: it was shorter than net_ticktime"
+            outcome = "unknown" if limit is not None else "not_applicable"
+        elif window.heal_began is None:
+            summary = f"its end is not recorded; {late} had not noticed {duration(lasted)} into it"
         weight = severity
         watched = window.observers - window.detected_by.keys() - facts.unwatched
         if allowed is not None and lasted > allowed and window.bit is not None and watched:

@@ -59,6 +59,11 @@ class Facts:
         ended = window.heal_began if window.heal_began is not None else self.timeline.load_end
         return (ended - window.in_force) / 1e9
 
+    def unnoticeable(self, window: FaultWindow) -> bool:
+        """It ended before silence alone could make any node notice, and none did."""
+        ended = window.heal_began is not None and self.lasted(window) < self.plan.kernel.net_ticktime
+        return ended and window.kind != "kill" and not window.detected_by
+
     def overdue(self, window: FaultWindow) -> bool:
         """It bit, outlasted the bound, and was not seen to be noticed by all: the nodes or the watching failed."""
         unseen = bool(window.observers) and window.detected is None

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.checkers.windows import FOREVER, FaultWindow, fault_windows
-from harness.history import History
+from harness.history import ENDED, History
 
 PHASES: Final = ("before", "undetected", "detected", "healing", "after")
 _SEVERITY: Final = {"undetected": 3, "detected": 2, "healing": 1}
@@ -81,15 +81,17 @@ class Timeline:
 
 
 def _load_span(history: History) -> tuple[int, int]:
-    """From full load to its end; from the operations themselves where the run left no marks."""
+    """From full load to its end: as marked, when the run was given up, or when its owner was killed; without any of
+    these to the last that was recorded."""
     began = [m.time for m in history.marks("phase") if m.detail.get("phase") == "load"]
     ended = [m.time for m in history.marks("phase") if m.detail.get("phase") in ("stopping", "quiesce")]
+    ended += [mark.time for mark in history.marks(ENDED)]
+    ended += [m.time - round(float(m.detail.get("seconds", 0.0)) * 1e9) for m in history.marks("watchdog")]
     intended = history.operations.intended
     times = [event.time for event in history.events]
     origin = began[0] if began else int(intended.min()) if len(intended) else min(times, default=0)
-    if ended:
-        return origin, max(ended[0], origin)
-    return origin, int(intended.max()) if len(intended) else max(times, default=origin)
+    recorded = (*times, *(int(column.max()) for column in (intended, history.operations.end) if len(column)))
+    return origin, max(ended[0] if ended else max(recorded, default=origin), origin)
 
 
 def _intervals(windows: tuple[FaultWindow, ...]) -> Iterable[tuple[str, int, int]]:

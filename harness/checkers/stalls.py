@@ -45,8 +45,9 @@ def _longest(facts: Facts, window: FaultWindow, context: str) -> Finding:
     default = None
     if window.detection_s is not None:
         default = window.detection_s + SLACK
-    unanswered = " (no answer came)" if ops.end[worst] < 0 else ""
-    summary = f"longest {context} write {duration(longest)}{unanswered}"
+    summary = f"longest {context} write {'at least ' if ops.end[worst] < 0 else ''}{duration(longest)}"
+    if unanswered := int((ops.end[rows] < 0).sum()):
+        summary += f"; {unanswered:,} never answered"
     found = judged("writer_stall", longest, limit, summary, default=default, unit="s", subject=subject,
                    evidence=(facts.operation(worst),))  # fmt: skip
     # whoever gave up waiting knows only how long it was at least

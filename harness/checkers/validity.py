@@ -22,6 +22,7 @@ from harness.history import OK
 MIN_PHASE_S: Final = 1.0
 CALM: Final = ("before", "after")
 LATE_SHARE: Final = 0.01
+ENDED_SHARE: Final = 0.1
 RATE_SHARE: Final = 0.9
 
 
@@ -38,6 +39,7 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
     thin: list[dict[str, Any]] = []
     fewest = float(len(ops))
     full = dict(facts.history.load.get("dropped", {})).get("max_rows", 0)
+    belongs = facts.timeline.phase_of(ops.intended, ops.end)
     for number, phase in enumerate(PHASES):
         lasted = facts.timeline.lasting(phase)
         needed = wanted
@@ -46,23 +48,34 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
         if lasted < MIN_PHASE_S:
             continue
         inside = _touching(facts, number)
+        begun = int((belongs == number).sum())
         count = int(inside.sum())
         fewest = min(fewest, count)
         told = {"phase": phase, "lasted_s": round(lasted, 3), "operations": count, "needed": needed}
         if count < needed:
             thin.append(told)
+        elif not begun:  # its row is empty: those in flight belong to the phase before
+            thin.append({**told, "problem": "nothing was begun"})
         elif phase in CALM and not (ops.outcome[inside] == OK).any():
             thin.append({**told, "problem": "none ended ok"})
         elif full and not (inside & ops.of_kind(*WRITES)).any():
             thin.append({**told, "problem": "no write: load.max_rows was reached"})
     thin.extend(_never_succeeded(facts))
     if thin:
-        named = ", ".join(str(item.get("phase") or item.get("operation")) for item in thin)
-        yield Finding("enough_samples", "unknown", f"too few operations to judge: {named}", severity=severity,
+        yield Finding("enough_samples", "unknown", _missing(thin), severity=severity,
                       value=fewest, limit=wanted, unit="operations", evidence=tuple(thin[:EVIDENCE_LIMIT]))  # fmt: skip
     else:
         yield Finding("enough_samples", "pass", f"{len(ops):,} operations, at least {fewest:,.0f} in every phase",
                       severity=severity, value=fewest, limit=wanted, unit="operations")  # fmt: skip
+
+
+def _missing(thin: list[dict[str, Any]]) -> str:
+    """``too few operations to judge: before; never succeeded: write kv transaction``."""
+    said: dict[str, list[str]] = {}
+    for item in thin:
+        problem = str(item.get("problem", "too few operations to judge"))
+        said.setdefault(problem, []).append(str(item.get("phase") or item.get("operation")))
+    return "; ".join(f"{problem}: {', '.join(named)}" for problem, named in said.items())
 
 
 def _touching(facts: Facts, phase: int) -> npt.NDArray[np.bool_]:
@@ -169,6 +182,12 @@ def generator(facts: Facts) -> Iterator[Finding]:
     if problems:
         yield Finding("generator", "unknown", "; ".join(problems), value=share, limit=LATE_SHARE, unit="ratio",
                       evidence=shown)  # fmt: skip
+        return
+    never = dropped.get("load_ended", 0)
+    if never > ENDED_SHARE * offered:  # whether enough were begun is for enough_samples
+        summary = f"{never:,} of {offered:,} operations offered were due and not begun when load ended"
+        yield Finding("generator", "unknown", summary, severity="warn", value=never / offered, limit=ENDED_SHARE,
+                      unit="ratio", evidence=shown)  # fmt: skip
         return
     said = f"{offered or recorded:,} operations offered"
     if dropped:

@@ -49,10 +49,15 @@ def told(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> 
 
 
 def write_aborted(rundir: RunDir, plan: Plan, ending: Ending) -> dict[str, Any]:
-    """summary.json of a run that ended without a verdict."""
-    summary = {**_head(rundir, plan), **ending.to_json()}
+    """summary.json of a run that ended without a verdict. Raises DiskFull."""
+    summary = told_aborted(rundir, plan, ending)
     rundir.write_json("summary.json", summary)
     return summary
+
+
+def told_aborted(rundir: RunDir, plan: Plan, ending: Ending) -> dict[str, Any]:
+    """What summary.json then holds."""
+    return {**_head(rundir, plan), **ending.to_json()}
 
 
 def started_at(rundir: RunDir) -> str:

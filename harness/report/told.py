@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.service import PhaseStats, phase_table
+from harness.checkers.windows import FaultWindow
 from harness.checkers.words import duration, printable, share
 from harness.history import History
 from harness.report.ending import Ending
@@ -24,8 +25,7 @@ def headline(verdict: Verdict, facts: Facts) -> list[tuple[str, str]]:
     told = [("lost", _lost(verdict))]
     for window in facts.timeline.windows:
         if window.observers:
-            seen = "not noticed by all" if window.detection_s is None else f"{duration(window.detection_s)}"
-            told.append(("blind", f"{seen} ({window.name})"))
+            told.append(("blind", f"{_blind(facts, window)} ({window.name})"))
     for at, window in enumerate(facts.timeline.windows):
         if window.heal_began is None:
             continue
@@ -39,8 +39,18 @@ def headline(verdict: Verdict, facts: Facts) -> list[tuple[str, str]]:
     stalls = [f for f in verdict.of("writer_stall") if f.value is not None]
     if stalls:
         longest = max(stalls, key=lambda finding: finding.value or 0)
-        told.append(("longest write", f"{duration(longest.value)} ({longest.subject})"))
+        least = "" if all("took_s" in item for item in longest.evidence) else "at least "
+        told.append(("longest write", f"{least}{duration(longest.value)} ({longest.subject})"))
     return told
+
+
+def _blind(facts: Facts, window: FaultWindow) -> str:
+    if window.detection_s is not None:
+        return duration(window.detection_s)
+    if facts.unnoticeable(window):
+        return "noticed by none: shorter than net_ticktime"
+    by = f"not noticed by {', '.join(sorted(window.observers - window.detected_by.keys()))}"
+    return by if window.heal_began is not None else f"{by}, and its end is not recorded"
 
 
 def _lost(verdict: Verdict) -> str:
@@ -60,8 +70,11 @@ def verdict_lines(
     facts = Facts(history)
     ending = ending or Ending.of(verdict)
     because = _because(verdict)
-    if ending.outcome != verdict.outcome:
-        because = f"{because}, but the run itself went wrong: {ending.error}"
+    if not ending.judged:
+        because = f"ended before it was judged: {ending.error}"
+    elif ending.error:
+        but = "but the run itself went wrong" if ending.outcome != verdict.outcome else "and the run itself went wrong"
+        because = f"{because}, {but}: {ending.error}"
     yield ending.outcome, f"{ending.outcome}  {facts.plan.name} (seed {facts.plan.seed}): {because}"
     yield "plain", ""
     shown = ""
@@ -79,9 +92,9 @@ def verdict_lines(
         yield "faint", f"  artefacts      {folder}"
 
 
-def verdict_text(verdict: Verdict, history: History, folder: Path | None = None) -> str:
+def verdict_text(verdict: Verdict, history: History, folder: Path | None = None, ending: Ending | None = None) -> str:
     """The same as plain text."""
-    return "\n".join(printable(text) for _, text in verdict_lines(verdict, history, folder))
+    return "\n".join(printable(text) for _, text in verdict_lines(verdict, history, folder, ending))
 
 
 def _because(verdict: Verdict) -> str:

@@ -23,9 +23,13 @@ pytestmark = pytest.mark.docker
 
 
 def artefacts(run: Run, code: int) -> dict[str, Any]:
-    """What every run leaves, however it ended; returns summary.json."""
+    """What every run leaves, however it ended, and where it says so; returns summary.json."""
     summary: dict[str, Any] = run.json("summary.json")
     assert summary["exit_code"] == code
+    assert run.json("env.json")["engine"]
+    assert f'class="badge">{summary["outcome"]}<' in (run.folder / "report.html").read_text()
+    said = run.stderr if summary.get("error") else run.stdout + run.stderr
+    assert re.search(rf"artefacts +runs/{re.escape(run.folder.name)}$", said.rstrip(), re.MULTILINE)
     suite = ET.parse(run.folder / "junit.xml").getroot().find("testsuite")
     assert suite is not None
     assert (int(suite.get("errors", "")) + int(suite.get("failures", "")) > 0) == (code != 0)
@@ -109,8 +113,16 @@ def test_ctrl_c(begin: Begin, ground: Ground, at: str) -> None:
         run.wait_for(wanted)
     run.signal(signal.SIGINT)
     assert run.end() == 130
-    assert run.error() == "harness: interrupted: signal 2"
+    assert run.error() == "harness: interrupted by Ctrl-C"
     assert artefacts(run, 130)["outcome"] == "ABORTED"
+    junit, summary = (run.folder / "junit.xml").read_bytes(), run.json("summary.json")
+    (run.folder / "summary.json").unlink()
+    checked = Command(run.out.parent, "check", run.folder)
+    assert checked.end() == 130, checked.stdout + checked.stderr
+    assert "interrupted by Ctrl-C" in checked.stdout
+    assert Command(run.out.parent, "report", run.folder).end() == 0
+    assert (run.folder / "junit.xml").read_bytes() == junit
+    assert {**run.json("summary.json"), "folder": summary["folder"]} == summary
     if at == "cut":  # one that was just being made is healed, too, and not always proven so in the time there is
         assert any(map(stage("healing"), run.events()))
     if at != "starting":
@@ -127,7 +139,7 @@ def test_a_second_ctrl_c_and_more(begin: Begin, ground: Ground) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.process.wait(0.2)
     assert run.end() == 130
-    assert run.error() == "harness: interrupted: signal 2"
+    assert run.error() == "harness: interrupted by Ctrl-C"
     artefacts(run, 130)
     assert any(map(stage("healing"), run.events()))
     assert not ground.left(run)
@@ -140,8 +152,8 @@ def test_sigterm(begin: Begin, ground: Ground) -> None:
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 143
     told = json.loads(run.stdout)
-    assert (told["exit_code"], told["error"]) == (143, "interrupted: signal 15")
-    artefacts(run, 143)
+    assert (told["exit_code"], told["error"]) == (143, "interrupted by SIGTERM")
+    assert artefacts(run, 143) == told
     assert not ground.left(run)
     assert len(list(run.out.glob("*-*"))) == 1
 

@@ -10,7 +10,8 @@ import pytest
 from histories import HistoryBuilder, healthy
 from plans import three_nodes
 
-from harness.checkers import Finding, Verdict, check
+from harness.checkers import Facts, Finding, Verdict, check
+from harness.report.told import headline
 
 
 def judged(built: HistoryBuilder, folder: Path) -> Verdict:
@@ -121,7 +122,7 @@ def test_a_fault_that_ended_before_detection_leaves_the_limit_open(tmp_path: Pat
 def test_without_a_limit_an_undetected_fault_is_only_told(tmp_path: Path) -> None:
     verdict = judged(cut_short(HistoryBuilder()), tmp_path)
     assert verdict.outcome == "PASS"
-    assert one(verdict, "detection").outcome == "unknown"
+    assert one(verdict, "detection").outcome == "not_applicable"
 
 
 def test_a_cut_that_outlasts_its_limit_unseen_fails(tmp_path: Path) -> None:
@@ -266,6 +267,19 @@ def test_a_kill_is_noticed_by_those_who_stay(tmp_path: Path) -> None:
     assert one(verdict, "recovery").value == pytest.approx(2.0)
 
 
+def test_a_cut_shorter_than_net_ticktime_is_noticed_by_none_and_that_is_no_warning(tmp_path: Path) -> None:
+    built = HistoryBuilder()
+    built.cut(at=10, heal=12, detected=None)
+    built.steady(0, 60)
+    built.steady(0, 60, context="async_dirty")
+    history = built.build(tmp_path)
+    verdict = check(history)
+    (found,) = verdict.of("detection")
+    assert (found.outcome, found.warns) == ("not_applicable", False)
+    assert found.summary == "noticed by none: it was shorter than net_ticktime"
+    assert ("blind", "noticed by none: shorter than net_ticktime (partition)") in headline(verdict, Facts(history))
+
+
 # --- writer_stall ---
 
 
@@ -275,6 +289,31 @@ def test_the_longest_write_is_held_against_its_limit(tmp_path: Path, limit: floa
     (finding,) = [f for f in verdict.of("writer_stall") if f.subject == "partition, transaction"]
     assert finding.outcome == outcome
     assert finding.value == pytest.approx(4.9)
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watchdog", "nobody left"])
+def test_a_run_that_was_killed_in_a_cut_has_no_end_of_it(tmp_path: Path, watched: bool) -> None:
+    """What is still open then took at least until the last that is known."""
+    built = HistoryBuilder()
+    del built.events[1:]  # it never came to stop or judge
+    built.without_final = True
+    built.steady(0, 10)
+    built.fault("s1", "partition", built.nodes, injecting=10.0, bit=10.1)
+    for at in range(20):
+        built.op(10 + at / 100, took=None)
+    built.seen(13.0, "n2", "nodedown", "n1")
+    if watched:
+        built.mark("watchdog", 19.0, seconds=4.0)
+    history = built.build(tmp_path)
+    verdict = check(history)
+    known = 15.0 if watched else 13.0
+    (found,) = verdict.of("detection")
+    assert found.summary == f"its end is not recorded; n1, n3 had not noticed {known - 10.1:.2f} s into it"
+    (stall,) = (f for f in verdict.of("writer_stall") if "transaction" in f.subject)
+    assert stall.summary == f"longest transaction write at least {known - 10:.2f} s; 20 never answered"
+    told = dict(headline(verdict, Facts(history)))
+    assert told["blind"] == "not noticed by n1, n3, and its end is not recorded (partition)"
+    assert told["longest write"] == f"at least {known - 10:.2f} s (partition, transaction)"
 
 
 def test_a_stall_beyond_detection_warns(tmp_path: Path) -> None:

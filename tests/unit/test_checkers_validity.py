@@ -83,15 +83,35 @@ def test_a_phase_without_operations_is_unknown(tmp_path: Path) -> None:
     assert {e["phase"] for e in finding.evidence if "phase" in e} >= {"detected"}
 
 
-def test_users_that_all_block_in_a_phase_are_samples_of_it(tmp_path: Path) -> None:
+def blocked(until: float) -> HistoryBuilder:
+    """Users that all wait from the moment of the cut (10 to 30 s, noticed at 15) until this one."""
     built = HistoryBuilder()
     built.cut()
     built.steady(0, 9.9)
     built.steady(0, 9.9, context="async_dirty")
     for _ in range(12):
-        built.op(9.95, took=40.0)
-    built.steady(50, 60)
-    assert one(judged(built, tmp_path), "enough_samples").outcome == "pass"
+        built.op(9.95, took=until - 9.95)
+    built.steady(until, 60)
+    return built
+
+
+def test_users_that_all_block_in_a_phase_are_samples_of_it(tmp_path: Path) -> None:
+    assert one(judged(blocked(14.9), tmp_path), "enough_samples").outcome == "pass"
+
+
+def test_a_phase_in_which_nothing_was_begun_is_unknown(tmp_path: Path) -> None:
+    """Of users that still wait for what an earlier phase did to them nothing is learnt about this one."""
+    verdict = judged(blocked(50.0), tmp_path / "faults")
+    assert one(verdict, "enough_samples").summary == "nothing was begun: detected, healing"
+    assert verdict.outcome == "INCONCLUSIVE"
+    built = HistoryBuilder()
+    built.cut()
+    built.steady(0, 32, 50.0)
+    built.steady(0, 32, context="async_dirty")
+    for _ in range(12):
+        built.op(32.5, took=30.0)
+    finding = one(judged(built, tmp_path / "after"), "enough_samples")
+    assert (finding.summary, finding.decisive) == ("nothing was begun: after", True)
 
 
 def test_an_operation_that_never_succeeded_is_unknown(tmp_path: Path) -> None:
@@ -102,6 +122,7 @@ def test_an_operation_that_never_succeeded_is_unknown(tmp_path: Path) -> None:
     finding = one(judged(built, tmp_path), "enough_samples")
     assert finding.outcome == "unknown"
     assert {"operation": "write kv async_dirty", "problem": "never succeeded"} in finding.evidence
+    assert finding.summary == "never succeeded: write kv async_dirty"
 
 
 def test_a_run_without_an_ok_is_unknown(tmp_path: Path) -> None:
@@ -114,6 +135,16 @@ def test_a_run_without_an_ok_is_unknown(tmp_path: Path) -> None:
 
 
 # --- generator ---
+
+
+def test_many_that_load_ended_before_are_told(tmp_path: Path) -> None:
+    built = with_rate()
+    built.load = {**built.load, "offered": 2400, "dropped": {"load_ended": 200}}
+    assert one(judged(built, tmp_path / "few"), "generator").outcome == "pass"
+    built.load = {**built.load, "dropped": {"load_ended": 1200}}
+    finding = one(judged(built, tmp_path / "many"), "generator")
+    assert finding.warns
+    assert finding.summary == "1,200 of 2,400 operations offered were due and not begun when load ended"
 
 
 def test_a_generator_that_kept_up_passes(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_the_summary_holds_verdict_phases_and_faults(tmp_path: Path) -> None:
     assert summary["started_at"].endswith("+00:00")
 
 
-def test_a_run_without_a_verdict_still_has_summary_and_junit(tmp_path: Path) -> None:
-    rundir = HistoryBuilder().write(tmp_path)
+def test_a_run_without_a_verdict_still_has_every_artefact(tmp_path: Path) -> None:
+    rundir = RunDir.create(tmp_path, three_nodes())
     told = write_aborted(rundir, rundir.plan(), ClusterNotFormed("start", "n2 died", "see its log", node="n2"))
     assert (told["outcome"], told["exit_code"]) == ("ABORTED", 4)
     root = ET.parse(rundir.path / "junit.xml").getroot()
@@ -70,6 +70,8 @@ def test_a_run_without_a_verdict_still_has_summary_and_junit(tmp_path: Path) -> 
     error = root.find("testsuite/testcase/error")
     assert error is not None
     assert "n2 died" in error.get("message", "")
+    page = (rundir.path / "report.html").read_text()
+    assert "Ended before it was judged, so that what follows is no verdict: n2: start: n2 died" in page
 
 
 # --- junit.xml ---

@@ -11,11 +11,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 from histories import healthy
 from plans import three_nodes
 
 from harness import run
 from harness.checkers import check
+from harness.cli import cli
 from harness.errors import DiskFull, EnvironmentProblem, Interrupted
 from harness.history import Mark, read_events
 from harness.report import write_aborted, write_again, write_all
@@ -159,11 +161,48 @@ def test_without_room_for_a_verdict_there_is_none(stage: Stage, monkeypatch: pyt
     assert stage.told == []
 
 
-def test_an_aborted_run_leaves_no_page_of_an_earlier_verdict(stage: Stage) -> None:
+def test_an_aborted_run_leaves_nothing_of_an_earlier_verdict(stage: Stage) -> None:
     history = healthy().build(stage.rundir.path.parent / "facts")
     write_all(stage.rundir, history, check(history))
     write_aborted(stage.rundir, history.plan, Interrupted(15))
-    assert artefacts(stage.rundir) == ("ABORTED", 143, 0, 1, "")
+    assert artefacts(stage.rundir) == ("ABORTED", 143, 0, 1, "ABORTED")
+
+
+@pytest.mark.parametrize("forgotten", [(), ("summary.json", "junit.xml", "report.html")])
+@pytest.mark.parametrize("code", [0, None], ids=["judged", "not judged"])
+def test_how_a_run_ended_is_told_again_from_its_files(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, code: int | None, forgotten: tuple[str, ...]
+) -> None:
+    """``check`` and ``report`` repeat it, whatever they find themselves."""
+    trouble = EnvironmentProblem("start cluster", "the engine is gone")
+    if code is None:
+        write_aborted(stage.rundir, three_nodes(), trouble)
+    else:
+        told(stage, monkeypatch, code, trouble)
+    kept = artefacts(stage.rundir)
+    assert kept == ("ABORTED", 4, 0, 1, "ABORTED")
+    stage.rundir.close()
+    for name in forgotten:
+        (stage.rundir.path / name).unlink()
+    checked = CliRunner().invoke(cli, ["check", str(stage.rundir.path)], standalone_mode=False)
+    assert checked.return_value == 4
+    assert "start cluster: the engine is gone" in checked.output
+    as_json = CliRunner().invoke(cli, ["check", str(stage.rundir.path), "--json"], standalone_mode=False)
+    assert json.loads(as_json.output)["error"] == "start cluster: the engine is gone"
+    CliRunner().invoke(cli, ["report", str(stage.rundir.path)], standalone_mode=False)
+    told_again = artefacts(stage.rundir)
+    assert (told_again[:2], told_again[4]) == (kept[:2], kept[4])
+    assert "the engine is gone" in (stage.rundir.path / "report.html").read_text()
+
+
+def test_the_moment_of_the_error_is_journalled_once_and_first(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Interrupted(15)
+    with pytest.raises(Interrupted):
+        told(stage, monkeypatch, 0, GONE, ended=first)
+    write_aborted(stage.rundir, three_nodes(), first)
+    (mark,) = read_events(stage.rundir.events.read_text().splitlines())
+    assert isinstance(mark, Mark)
+    assert (mark.name, mark.detail["exit_code"], mark.detail["error"]) == ("ended", 143, "interrupted by SIGTERM")
 
 
 @pytest.mark.parametrize(
