@@ -8,7 +8,7 @@ from harness.etf.codec import NIL, list_to_str, list_to_unicode_str
 from harness.etf.core import COMPILED, decode, encode
 from harness.etf.encode import encode_atom
 from harness.etf.external import binary_to_term, term_to_binary
-from harness.etf.options import DEFAULT, DecodeOptions, EncodeOptions
+from harness.etf.options import DEFAULT, DecodeOptions, EncodeOptions, OptionError
 from harness.etf.terms import (
     Atom,
     BitString,
@@ -37,6 +37,7 @@ __all__ = [
     "Export",
     "Fun",
     "ImproperList",
+    "OptionError",
     "PairMap",
     "Pid",
     "Port",

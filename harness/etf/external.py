@@ -29,7 +29,7 @@ def term_to_binary(term: Term, options: EncodeOptions | Mapping[str, Any] | None
     """`term` with the version byte. A str becomes an Erlang string, a list of code points; True/False/None the atoms
     true/false/undefined.
 
-    Raises EncodeError for what Erlang has no counterpart of, ValueError for options that cannot be meant.
+    Raises EncodeError for what Erlang has no counterpart of, OptionError for options that cannot be meant.
     """
     options = given(options, TO_BINARY)
     plain = encode(term, options)
@@ -45,7 +45,7 @@ def binary_to_term(
 ) -> tuple[Term, bytes]:
     """The term at the start of `data` (version byte, perhaps compressed) and the bytes after it.
 
-    Raises DecodeError (with offset and tag), and nothing else whatever the bytes are; ValueError for options that
+    Raises DecodeError (with offset and tag), and nothing else whatever the bytes are; OptionError for options that
     cannot be meant.
     """
     options = given(options, DEFAULT)

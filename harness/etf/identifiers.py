@@ -72,6 +72,9 @@ class Pid:
     serial: int
     creation: int
 
+    def equals(self, other: object) -> bool:
+        return self == other
+
     def is_local_to(self, node: Any) -> bool:
         """Whether it is a process of `node`, which has a ``node_name_``."""
         return bool(self.node == node.node_name_)
@@ -101,6 +104,9 @@ class Reference:
             object.__setattr__(self, "ids", struct.unpack(f">{len(self.ids) // 4}I", self.ids))
         elif type(self.ids) is not tuple:
             object.__setattr__(self, "ids", tuple(self.ids))
+
+    def equals(self, other: object) -> bool:
+        return self == other
 
     @property
     def id_(self) -> bytes:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
+from harness.errors import TermError
+
 ATOM_FORMS: Final = ("Atom", "StrictAtom", "str", "bytes")
 BYTE_STRINGS: Final = ("int_list", "str", "bytes")
 STRINGS: Final = ("list", "binary", "utf8")
@@ -23,14 +25,21 @@ MAX_DEPTH: Final = 10_000  # hash() and the like of nested tuples are recursion 
 Hook = Callable[[Any], Any]
 
 
+class OptionError(TermError, ValueError):
+    """An option that cannot be meant."""
+
+    def __init__(self, name: str, expected: str, got: object) -> None:
+        super().__init__(f"option {name}" if name else "options", f"expected {expected}, got {got!r}")
+
+
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"option {name} is {value!r}, expected one of {', '.join(allowed)}")
+        raise OptionError(name, f"one of {', '.join(allowed)}", value)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """Limits for input from elsewhere, and the looks of some terms. Raises ValueError for what cannot be meant.
+    """Limits for input from elsewhere, and the looks of some terms. Raises OptionError for what cannot be meant.
 
     ``max_depth``: nesting, at most 10,000. ``max_size``, ``max_inflated``: bytes of the encoded, of the decompressed
     term. ``max_ratio``: bytes of a decompressed term for each byte of the input, where they exceed `FREE_INFLATED`.
@@ -63,14 +72,14 @@ class DecodeOptions:
             if value is None and limit == "max_containers":
                 continue
             if type(value) is not int or value < 0:
-                raise ValueError(f"option {limit} is {value!r}, expected an integer, 0 or more")
+                raise OptionError(limit, "an integer, 0 or more", value)
             object.__setattr__(self, limit, min(value, sys.maxsize))
         if self.max_depth > MAX_DEPTH:
-            raise ValueError(f"option max_depth is {self.max_depth}, at most {MAX_DEPTH}")
+            raise OptionError("max_depth", f"at most {MAX_DEPTH}", self.max_depth)
         if self.atom_call is not None and not callable(self.atom_call):
-            raise ValueError(f"option atom_call is {self.atom_call!r}, expected a function")
+            raise OptionError("atom_call", "a function", self.atom_call)
         if not isinstance(self.decode_hook, Mapping | None):
-            raise ValueError("option decode_hook: expected a dict of functions by type name")
+            raise OptionError("decode_hook", "a dict of functions by type name", self.decode_hook)
         looks = (self.byte_string, self.atom, self.atom_call, self.decode_hook or None)
         object.__setattr__(self, "plain", looks == ("int_list", "Atom", None, None))
 
@@ -106,11 +115,11 @@ class EncodeOptions:
         if type(self.compressed) is bool:
             object.__setattr__(self, "compressed", 6 * self.compressed)  # zlib's own default, and a node's
         if type(self.compressed) is not int or not 0 <= self.compressed <= 9:
-            raise ValueError(f"option compressed is {self.compressed!r}, expected 0 to 9")
+            raise OptionError("compressed", "0 to 9", self.compressed)
         if type(self.minor_version) is not int or self.minor_version not in MINOR_VERSIONS:
-            raise ValueError(f"option minor_version is {self.minor_version!r}, expected 0, 1 or 2")
+            raise OptionError("minor_version", "0, 1 or 2", self.minor_version)
         if not (callable(self.encode_hook) or isinstance(self.encode_hook, Mapping | None)):
-            raise ValueError("option encode_hook: expected a dict of functions by type name, or a function")
+            raise OptionError("encode_hook", "a dict of functions by type name, or a function", self.encode_hook)
         object.__setattr__(self, "plain", not self.encode_hook and not self.objects)
 
     def hooks(self) -> Mapping[str, Hook]:
@@ -134,6 +143,6 @@ def given(options: _Options | Mapping[str, Any] | None, default: _Options) -> _O
     if isinstance(options, type(default)):
         return options
     if not isinstance(options, Mapping):
-        raise ValueError(f"options are {options!r}, expected a dict or {type(default).__name__}")
+        raise OptionError("", f"a dict or {type(default).__name__}", options)
     known = {known.name: getattr(default, known.name) for known in fields(default) if known.init}
     return type(default)(**{name: options.get(name, value) for name, value in known.items()})

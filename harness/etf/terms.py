@@ -60,11 +60,11 @@ class Fun:
 @dataclass(frozen=True, slots=True, eq=False)
 class BitString:
     """A binary whose last byte counts only its ``last_bits`` (1..7) most significant bits. The others of that byte are
-    kept, but make no difference.
+    kept, but make no difference. With 8 it is a binary.
     """
 
     data: bytes
-    last_bits: int
+    last_bits: int = 8
 
     def _counting(self) -> tuple[bytes, int]:
         last = self.data[-1:]
@@ -77,7 +77,7 @@ class BitString:
         return hash(self._counting())
 
 
-@also_named(elements="elements", tail="tail")
+@also_named(tail="tail")
 @dataclass(frozen=True, slots=True)
 class ImproperList:
     """``[a, b | tail]``; raises ValueError where the tail is a list: that is a list."""
@@ -93,6 +93,10 @@ class ImproperList:
             elements, tail = elements + tail.elements, tail.tail
         object.__setattr__(self, "elements", elements)
         object.__setattr__(self, "tail", tail)
+
+    @property
+    def elements_(self) -> list[Term]:
+        return list(self.elements)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

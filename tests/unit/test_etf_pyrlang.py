@@ -263,6 +263,28 @@ def test_errors_are_one_class(data: bytes) -> None:
         codec.loads(data)
 
 
+def test_what_their_identifiers_and_lists_can_do() -> None:
+    pid, other = Pid(Atom("a@b"), 1, 2, 3), Pid(Atom("a@b"), 1, 2, 4)
+    assert pid.equals(Pid(Atom("a@b"), 1, 2, 3))
+    assert not pid.equals(other)
+    assert not pid.equals("pid")
+    ref = Reference(Atom("a@b"), 1, (7, 8))
+    assert ref.equals(Reference(Atom("a@b"), 1, ref.id_))
+    assert not ref.equals(pid)
+    assert ImproperList([1], 2).elements_ == [1]  # type: ignore[arg-type]
+    assert codec.decode(codec.encode(BitString(b"abc")))[0] == b"abc"
+    assert BitString(b"abc").last_byte_bits_ == 8  # type: ignore[attr-defined]
+
+
+def test_an_object_within_itself() -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.own = self
+
+    with pytest.raises(codec.PyCodecError, match="does the term contain itself"):
+        codec.encode(Knot())
+
+
 def test_options_that_cannot_be_meant() -> None:
     wrong: list[dict[str, Any]] = [
         {"atom": "Str"}, {"byte_string": "list"}, {"max_depth": 1 << 30}, {"max_depth": -1}, {"max_size": "1"},
@@ -271,6 +293,8 @@ def test_options_that_cannot_be_meant() -> None:
     for options in wrong:
         with pytest.raises(ValueError, match="|".join(options)):
             binary_to_term(OK, options)
+        with pytest.raises(codec.PyCodecError, match="^option (" + "|".join(options) + "): expected "):
+            codec.decode(OK, options)
     writes: list[dict[str, Any]] = [{"string": "text"}, {"compressed": 10}, {"compressed": "x"}, {"encode_hook": 7}]
     for write in writes:
         with pytest.raises(ValueError, match="|".join(write)):
@@ -278,7 +302,7 @@ def test_options_that_cannot_be_meant() -> None:
     assert binary_to_term(OK, {"not": "known"}) == ("ok", b"")
     huge = dict.fromkeys(("max_size", "max_inflated", "max_integer", "max_containers"), 1 << 70)
     assert binary_to_term(b"\x83l\0\0\0\1o\0\0\0\1\0\7j", huge) == ([7], b"")  # as good as none
-    with pytest.raises(ValueError, match="options are 7"):
+    with pytest.raises(ValueError, match="options: expected a dict or DecodeOptions, got 7"):
         binary_to_term(OK, 7)  # type: ignore[arg-type]
 
 
