@@ -165,6 +165,23 @@ def test_an_operator_s_shell(cluster: Cluster, engine: Engine) -> None:
         console_command(engine, "nosuch")
 
 
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize(
+    "leave", [[("1> ", "\x07"), ("--> ", "q\r")], [("1> ", "\x03"), ("(v)ersion", "\x03")]], ids=["ctrl-g", "ctrl-c"]
+)
+def test_a_shell_says_how_to_leave_it_and_leaving_spares_the_node(
+    cluster: Cluster, engine: Engine, node: str, leave: list[tuple[str, str]]
+) -> None:
+    """On OTP 27 and 25: q() there is the node's own init:stop()."""
+    before = cluster.nodes[node].rpc("os", "getpid")
+    shown = typed(console_command(engine, RUN, node), leave)
+    name = f"{node}@{node}"
+    told = f"This shell is {name}'s: Ctrl-G then q, or Ctrl-C twice, leaves it; q() would stop {name}."
+    assert told in shown.partition("1> ")[0]
+    assert cluster.nodes[node].rpc("os", "getpid") == before
+    assert cluster.nodes[node].rpc("init", "get_status") == (Atom("started"), Atom("started"))
+
+
 def test_an_unchanged_image_is_not_built_again(cluster: Cluster, engine: Engine) -> None:
     said: list[str] = []
     assert ensure_node_image(engine, 27, "", said.append) == cluster.nodes["n1"].image
