@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -25,14 +26,17 @@ def nobody_listens() -> Iterator[int]:
 
 
 class FakePeer:
-    """A node on loopback that speaks the real handshake and then does what `script` says with the connection."""
+    """A node on loopback that speaks the real handshake and then does what `script` says with the connection.
+
+    `status`: what who dials is told; several, with commas between, one after the other, the last for good.
+    """
 
     name = "fake@fake"
 
     def __init__(self, script: Callable[[FakeLink], None], *, cookie: str = "c", status: str = "ok") -> None:
         self._script = script
         self._identity = Identity(self.name, cookie, 77)
-        self._status = status
+        self._statuses = deque(status.split(","))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -46,8 +50,9 @@ class FakePeer:
     def _met(self) -> bool:
         """Whether the next who dials was let in (and the script is through)."""
         sock, _ = self._listener.accept()
+        status = self._statuses.popleft() if len(self._statuses) > 1 else self._statuses[0]
         with sock, contextlib.suppress(HandshakeRefused):
-            acceptor = Acceptor(self._identity, 4711, self._status)
+            acceptor = Acceptor(self._identity, 4711, status)
             while data := sock.recv(4096):
                 for event in acceptor.receive(data):
                     if isinstance(event, Established):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.dist.connection import Connection
+from harness.dist.dial import names
 from harness.dist.events import Down, Exit, NodeDown, NodeEvent, NodeUp
 from harness.dist.mailbox import Mailbox
 from harness.dist.node import Node, connect
@@ -20,4 +21,5 @@ __all__ = [
     "NodeUp",
     "Runtime",
     "connect",
+    "names",
 ]

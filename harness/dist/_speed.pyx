@@ -8,7 +8,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, strerror
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from harness.dist.protocol.framing import MAX_PACKET, Deframer
+from harness.dist.protocol.framing import LONGEST, MAX_PACKET, Deframer
+from harness.errors import EncodeError
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
@@ -224,7 +225,7 @@ def splice(
     if again is not None:
         size += 8 + PyBytes_GET_SIZE(again)
     if size > 0xFFFFFFFFLL:
-        raise OverflowError("a packet has at most 4 GiB")
+        raise EncodeError("encode", f"a packet of {size} bytes, the protocol allows {LONGEST}")
     made = PyBytes_FromStringAndSize(NULL, 4 + size)
     at = <unsigned char *>PyBytes_AS_STRING(made)
     at = put(at, <uint64_t>size, 4)

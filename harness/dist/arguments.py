@@ -36,6 +36,30 @@ def expect(fits: bool, operation: str, what: str, got: object, node: str = "") -
         raise UsageError(operation, f"expected {what}, got {shown(got)}", node=node)
 
 
+LONGEST_WAIT = 1e6
+"""Seconds that can be waited for. More than eleven days are meant to be for good, and None says that."""
+
+
+def check_wait(seconds: object, operation: str, node: str, *, none: bool = True) -> None:
+    """A timeout, as None unless told otherwise. Raises UsageError."""
+    fits = (none and seconds is None) or (isinstance(seconds, int | float) and seconds <= LONGEST_WAIT)
+    expect(fits, operation, f"seconds as timeout, at most {LONGEST_WAIT:.0f}", seconds, node)
+
+
+def check_address(host: object, port: object, operation: str, node: str, least: int = 1) -> None:
+    """Raises UsageError."""
+    expect(isinstance(host, str), operation, "a str as host", host, node)
+    fits = type(port) is int and least <= port <= 0xFFFF
+    expect(fits, operation, f"a port from {least} to {0xFFFF}", port, node)
+
+
+def listed(args: Sequence[Term]) -> list[Term]:
+    """The arguments of a call as a list. Raises TypeError for what cannot be meant: see `check_call`."""
+    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+        raise TypeError
+    return list(args)
+
+
 def check_call(kind: str, module: object, function: object, args: object, node: str) -> str:
     """The operation, for errors: ``rpc lists:seq/2``. Raises UsageError for what names no function or is no list."""
     for what, name in (("the name of a module", module), ("the name of a function", function)):

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.dist.arguments import listed
 from harness.dist.core import Call, Inbox, splice
 from harness.dist.inbox import DOWN_HEAD
 from harness.dist.protocol.control import PASS_THROUGH, Control, Unknown, typed
@@ -118,16 +119,18 @@ class Envelope:
     def call(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call through `rex`; the answer is a Reply."""
         target = self._targets.get((module, function)) or self._target(module, function)
-        return splice(self._call_head, number, target[0], None, encode(list(args)), self._user)
+        encoded = encode(args if type(args) is list else listed(args))
+        return splice(self._call_head, number, target[0], None, encoded, self._user)
 
     def spawn(self, number: int, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call in a process of its own, as `erpc` does; the answer is a Down or a SpawnFailed."""
         target = self._targets.get((module, function)) or self._target(module, function)
-        return splice(self._spawn_head, number, self._spawn_mid, target[1], encode(list(args)), b"j")
+        encoded = encode(args if type(args) is list else listed(args))
+        return splice(self._spawn_head, number, self._spawn_mid, target[1], encoded, b"j")
 
     def cast(self, module: str, function: str, args: Sequence[Term]) -> bytes:
         """A call without answer."""
-        return frame(self._cast_head, self._target(module, function)[1], encode(list(args)), self._user)
+        return frame(self._cast_head, self._target(module, function)[1], encode(listed(args)), self._user)
 
     def send_named(self, name: str, message: Term) -> bytes:
         head = self._control(_REG_SEND, encode(self.pid), encode_atom(""), encode_atom(name))

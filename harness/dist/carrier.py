@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable
@@ -63,11 +64,10 @@ class Carrier:
         self._closing = runtime.lock()
         self._lost: str | None = None
         self.wrote = self.heard = False
-        every = min(ticktime / 4, _TICK)
-        self._silent, self._patience = 0, round(ticktime / every)  # in ticks of ours
+        self._silent, self._patience = 0, max(4, math.ceil(ticktime / _TICK))  # in ticks of ours
         self._pump = runtime.pump(stream, self, peer)
         self._pump.start(rest)
-        runtime.ticker.add(every, self._tick)
+        runtime.ticker.add(ticktime / self._patience, self._tick)
         _ALL.add(self)
 
     @property
@@ -196,7 +196,7 @@ class Carrier:
         self.wrote = False
         self._silent = 0 if self.heard else self._silent + 1
         self.heard = False
-        if self._silent > self._patience and not self._stream.arrived():
+        if self._silent >= self._patience and not self._stream.arrived():
             self._pump.soon(lambda: self._fail("the node is silent: no tick for longer than its ticktime"))
         return True
 

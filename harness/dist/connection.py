@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.dist.arguments import expect, explain
+from harness.dist.arguments import LONGEST_WAIT, check_wait, expect, explain
 from harness.dist.carrier import Carrier
 from harness.dist.core import Call
 from harness.dist.protocol.control import Control, write
@@ -94,7 +94,10 @@ class Connection(Carrier):
         number = next(self._numbers)
         try:
             call = Call(build(number, module, function, args))
+            if timeout is not None and not timeout <= LONGEST_WAIT:
+                raise ValueError
         except Exception as error:
+            check_wait(timeout, kind, self.peer)
             explain(error, kind, self.peer, module, function, args)
             raise
         self.calls[number] = call

@@ -6,22 +6,25 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from harness.dist.arguments import check_address, check_wait
 from harness.dist.protocol import epmd
 from harness.dist.protocol.handshake import Established, Initiator, Refused
 from harness.dist.protocol.handshake_base import Handshake
-from harness.dist.runtime import Runtime, Stream
+from harness.dist.runtime import THREADS, Runtime, Stream
 from harness.dist.tls import TlsFailed
 from harness.errors import DecodeError, NoSuchNode, NotSent, shown
 
 Left = Callable[[], float]
-"""Seconds until whoever waits has no more time; never 0."""
+"""Seconds until whoever waits has no more time; never less than SHORTEST."""
+
+SHORTEST = 0.001
 
 _Answer = TypeVar("_Answer")
 
 
 def limit(seconds: float) -> Left:
     deadline = time.monotonic() + seconds
-    return lambda: max(deadline - time.monotonic(), 0.001)
+    return lambda: max(deadline - time.monotonic(), SHORTEST)
 
 
 def dial(peer: str, host: str, port: int, runtime: Runtime, left: Left) -> Stream:
@@ -37,16 +40,38 @@ def dial(peer: str, host: str, port: int, runtime: Runtime, left: Left) -> Strea
 
 def ask_epmd(peer: str, host: str, epmd_port: int, runtime: Runtime, left: Left) -> int:
     """The distribution port of `peer`. Raises NoSuchNode, NotSent."""
-    stream = dial(peer, host, epmd_port, runtime, left)
-    try:
-        entry = ask(stream, epmd.port_please(peer.partition("@")[0]), epmd.PortReader().receive, left)
-    except (OSError, DecodeError) as error:
-        raise NotSent("epmd", f"{host}:{epmd_port}: {error}", node=peer) from error
-    finally:
-        stream.close()
+    question, reader = epmd.port_please(peer.partition("@")[0]), epmd.PortReader()
+    entry = _look_up(question, reader.receive, peer, host, epmd_port, runtime, left)
     if isinstance(entry, epmd.NodeEntry) and entry.port:  # 0: it listens nowhere
         return entry.port
     raise NoSuchNode("epmd", f"{host}:{epmd_port} does not know it", "is the node up?", node=peer)
+
+
+def names(host: str, port: int = epmd.PORT, *, runtime: Runtime = THREADS, timeout: float = 5.0) -> dict[str, int]:
+    """The nodes that the EPMD at `host`:`port` knows: their distribution ports by what is before the ``@`` of their
+    names, as ``net_adm:names/1``. Raises NotSent, UsageError.
+    """
+    check_address(host, port, "names", "")
+    check_wait(timeout, "names", host, none=False)
+    return _look_up(epmd.names(), epmd.NamesReader().receive, "", host, port, runtime, limit(timeout))
+
+
+def _look_up(
+    question: bytes,
+    receive: Callable[[bytes], _Answer | None],
+    peer: str,
+    host: str,
+    port: int,
+    runtime: Runtime,
+    left: Left,
+) -> _Answer:
+    stream = dial(peer, host, port, runtime, left)
+    try:
+        return ask(stream, question, receive, left)
+    except (OSError, DecodeError) as error:
+        raise NotSent("epmd", f"{host}:{port}: {error}", node=peer) from error
+    finally:
+        stream.close()
 
 
 def ask(stream: Stream, request: bytes, receive: Callable[[bytes], _Answer | None], left: Left) -> _Answer:

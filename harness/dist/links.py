@@ -7,64 +7,24 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
-from harness.dist.arguments import check_name
 from harness.dist.connection import Connection
-from harness.dist.dial import Left, ask_epmd, dial, limit, shake_hands
+from harness.dist.dial import SHORTEST, Left, ask_epmd, dial, limit, shake_hands
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
+from harness.dist.given import GivenNames
 from harness.dist.headed import wired
+from harness.dist.link import Link, OnClose
 from harness.dist.protocol.flags import Flag
 from harness.dist.protocol.handshake import Acceptor, Established, Identity, Initiator, Name, Named, simultaneous
 from harness.dist.runtime import Parker, Runtime, Stream
 from harness.dist.tls import HEADER, secured
-from harness.errors import ConnectionLost, HandshakeRefused, HarnessError, NotSent, UsageError
+from harness.errors import HandshakeRefused, HarnessError, NotSent, UsageError
 from harness.etf import DecodeOptions
 
 _SETUP = 7.0  # s that whoever dials us has for the handshake: net_setuptime's default
+_AGAIN = 0.1  # s until a peer whose own attempt goes on is asked again
 _SERIES = 1 << 18
-
-OnClose = Callable[[HarnessError], None]
-
-
-class _Link(Connection):
-    """A connection whose node hears of its end, whoever ended it."""
-
-    def __init__(self, stream: Stream, runtime: Runtime, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
-        self._exchange = exchange
-        self._to_tell: list[OnClose] = []
-        self._why: HarnessError | None = None
-        super().__init__(stream, runtime, *args, **kwargs, on_close=self._gone, on_message=exchange.receive)
-
-    def close(self) -> None:
-        super().close()
-        self._exchange.lost(self, ConnectionLost("connection", "closed by this side", node=self.peer))
-
-    def replaced(self) -> None:
-        """The peer has connected anew: it has lost this connection, which we have not noticed yet."""
-        if not self.closed:
-            super().close()
-            error = ConnectionLost("connection", "the node has connected anew", node=self.peer)
-            self._runtime.spawn(lambda: self._gone(error), f"dist-close {self.peer}")
-
-    def tell(self, on_close: OnClose) -> None:
-        """Call it once when the connection is lost: now, if it was lost meanwhile."""
-        self._to_tell.append(on_close)
-        self._tell()
-
-    def _gone(self, error: HarnessError) -> None:
-        self._exchange.lost(self, error)
-        self._why = error
-        self._tell()
-
-    def _tell(self) -> None:
-        while self._why is not None and self._to_tell:
-            try:
-                on_close = self._to_tell.pop()
-            except IndexError:  # another thread was faster
-                return
-            on_close(self._why)
 
 
 class _Attempt:
@@ -108,13 +68,13 @@ class Links:
     ) -> None:
         self.identity = identity
         self.exchange: Exchange | None = None
-        self.listening = False
         self._runtime = runtime
         self._ticktime = ticktime
         self._tls = tls
         self._limits, self._max_packet = limits, max_packet
         self._subscribers = subscribers
         self._guard = runtime.lock()
+        self._given = GivenNames()
         self._attempts: dict[str, _Attempt] = {}
         self._series = 0
         self._closed = False
@@ -122,9 +82,9 @@ class Links:
             self._named(identity.name, identity.creation)
 
     @property
-    def standing(self) -> dict[str, _Link]:
+    def standing(self) -> dict[str, Link]:
         links = dict(self.exchange.connections) if self.exchange is not None else {}
-        return {peer: link for peer, link in links.items() if isinstance(link, _Link) and not link.closed}
+        return {peer: link for peer, link in links.items() if isinstance(link, Link) and not link.closed}
 
     def close(self) -> None:
         """No connection is left, and none comes."""
@@ -151,10 +111,9 @@ class Links:
     # --- dialling ------------------------------------------------------------------------------------------------
 
     def connect(
-        self, peer: str, host: str | None, port: int | None, epmd_port: int, timeout: float, on_close: OnClose | None
+        self, peer: str, host: str, port: int | None, epmd_port: int, timeout: float, on_close: OnClose | None
     ) -> Connection:
         """See `Node.connect`."""
-        check_name(peer)
         if peer == self.identity.name:
             raise UsageError("connect", f"{peer} is this node itself", "its own processes need no connection")
         left = limit(timeout)
@@ -171,7 +130,7 @@ class Links:
                 raise NotSent("connect", "no connection in time: it is being dialled already", node=peer)
         if link is None:
             try:
-                link = self._reach(peer, host or peer.partition("@")[2], port, epmd_port, attempt, waiter, left)
+                link = self._reach(peer, host, port, epmd_port, attempt, waiter, left)
             finally:
                 with self._guarded():
                     del self._attempts[peer]
@@ -184,31 +143,44 @@ class Links:
 
     def _reach(
         self, peer: str, host: str, port: int | None, epmd_port: int, attempt: _Attempt, waiter: Parker, left: Left
-    ) -> _Link:
-        try:
+    ) -> Link:
+        reason = ""
+        while True:
+            earlier = reason
             try:
-                return self._dial(peer, host, port, epmd_port, attempt, left)
-            except HandshakeRefused as error:
-                if error.reason != "cookie":
+                return self._dial(peer, host, port, epmd_port, attempt, left, insist=earlier != "nok")
+            except NotSent as error:
+                reason = error.reason if isinstance(error, HandshakeRefused) else ""
+                if reason == "cookie" and earlier != "cookie":
+                    continue  # a node that is killed at that moment closes just so; this time it is gone, or has others
+                given_way = attempt.gave_way
+                if not (given_way or reason in ("nok", "alive")):
                     raise
-            # A node that is killed at that moment closes just so; the next attempt finds it gone, or another reason
-            return self._dial(peer, host, port, epmd_port, attempt, left)
-        except NotSent as error:
-            nok = isinstance(error, HandshakeRefused) and error.reason == "nok"
-            if not (attempt.gave_way or (nok and self.listening)):
-                raise
-            waiter.park(left())  # the peer dials us at the same time, and its attempt goes on
-            theirs = self.standing.get(peer)
-            if theirs is None:
-                raise
-            return theirs
+                # The peer dials us at the same time, and its attempt goes on: until it is done (alive: it just was), or
+                # given up because the peer does not reach us
+                waiter.park(left() if given_way else min(left(), _AGAIN))
+                theirs = self.standing.get(peer)
+                if theirs is not None:
+                    return theirs
+                if given_way or left() <= SHORTEST:
+                    raise
 
-    def _dial(self, peer: str, host: str, port: int | None, epmd_port: int, attempt: _Attempt, left: Left) -> _Link:
+    def _dial(
+        self,
+        peer: str,
+        host: str,
+        port: int | None,
+        epmd_port: int,
+        attempt: _Attempt,
+        left: Left,
+        *,
+        insist: bool,
+    ) -> Link:
         if port is None:
             port = ask_epmd(peer, host, epmd_port, self._runtime, left)
-        return self._introduce(dial(peer, host, port, self._runtime, left), peer, attempt, left)
+        return self._introduce(dial(peer, host, port, self._runtime, left), peer, attempt, left, insist)
 
-    def _introduce(self, stream: Stream, peer: str, attempt: _Attempt, left: Left) -> _Link:
+    def _introduce(self, stream: Stream, peer: str, attempt: _Attempt, left: Left, insist: bool) -> Link:
         try:
             with self._guarded():
                 attempt.stream = stream
@@ -217,7 +189,7 @@ class Links:
             if self._tls is not None:
                 stream = secured(stream, self._tls, peer, self._runtime, left)
             identity = replace(self.identity, header=2 if self._tls is None else HEADER)
-            done = shake_hands(stream, Initiator(identity, peer, secrets.randbits(32)), left)
+            done = shake_hands(stream, Initiator(identity, peer, secrets.randbits(32), insist=insist), left)
             with self._guarded():
                 if attempt.gave_way:
                     raise NotSent("connect", "gave way to the connection that the node sets up", node=peer)
@@ -226,7 +198,7 @@ class Links:
             stream.close()
             raise
 
-    def _adopt(self, stream: Stream, done: Established) -> _Link:
+    def _adopt(self, stream: Stream, done: Established) -> Link:
         """The connection over an established stream. Under the guard; `Exchange.tell` is to be called after it."""
         self.check_open()
         exchange = self.exchange or self._named(done.local, done.local_creation)
@@ -237,8 +209,8 @@ class Links:
         ours = (exchange.name, exchange.creation, self._series)
         wire, envelope = wired(stream, common, *ours, self._limits, self._max_packet)
 
-        def make() -> _Link:
-            return _Link(
+        def make() -> Link:
+            return Link(
                 wire,
                 self._runtime,
                 envelope,
@@ -250,7 +222,7 @@ class Links:
             )
 
         link, before = exchange.connected(make, hidden=not done.flags & Flag.PUBLISHED)
-        if isinstance(before, _Link):
+        if isinstance(before, Link):
             before.replaced()
         return link
 
@@ -264,12 +236,15 @@ class Links:
     def welcome(self, stream: Stream, tls: ssl.SSLContext | None) -> None:
         """A stream that somebody opened to us. Who is refused learns it from the handshake; nobody is told here."""
         left = limit(_SETUP)
+        lent: list[str] = []
         assert self.exchange is not None
         try:
             if tls is not None:
                 stream = secured(stream, tls, "", self._runtime, left, server_side=True)
             identity = replace(self.identity, header=2 if tls is None else HEADER)
-            done = shake_hands(stream, Acceptor(identity, secrets.randbits(32), self._answer), left)
+            done = shake_hands(
+                stream, Acceptor(identity, secrets.randbits(32), lambda who: self._answer(who, lent)), left
+            )
             with self._guarded():
                 self._adopt(stream, done)
                 attempt = self._attempts.get(done.peer)
@@ -280,12 +255,18 @@ class Links:
             stream.close()
             if not isinstance(error, HarnessError):
                 raise
+        finally:
+            with self._guarded():
+                self._given.settled(lent)
 
-    def _answer(self, who: Name) -> str | Named:
+    def _answer(self, who: Name, lent: list[str]) -> str | Named:
         """What a node that dials us is told (Distribution Handshake, status)."""
         if who.flags & Flag.NAME_ME:
-            given = f"n{secrets.token_hex(6)}@{who.name or self.identity.name.partition('@')[2]}"
-            return Named(given, 4 + secrets.randbelow(2**32 - 4))
+            host = who.name or self.identity.name.partition("@")[2]
+            with self._guarded():
+                named = self._given.lend(host, self.standing)
+            lent.append(named.name)
+            return named
         if who.name == self.identity.name:
             return "not_allowed"
         with self._guarded():

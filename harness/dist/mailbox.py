@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.dist.arguments import check_call, check_term, expect
+from harness.dist.arguments import check_call, check_term, check_wait, expect
 from harness.dist.bonds import Bonds, Target
 from harness.dist.exchange import Exchange
 from harness.dist.processes import Spawning
@@ -71,6 +71,7 @@ class Mailbox:
 
         Raises ReceiveTimeout after `timeout` seconds, MailboxClosed, UsageError (another receives here).
         """
+        check_wait(timeout, "receive", self.pid.node)
         self._expect(match is None or callable(match), "receive", "a function as match", match)
         if not self._receiving.acquire(False):
             raise UsageError("receive", "another receives from this mailbox", "give each receiver a mailbox of its own")
@@ -167,7 +168,7 @@ class Mailbox:
         """
         self._expect(isinstance(node, str), "spawn", "the name of a node", node)
         operation = check_call("spawn", module, function, args, node)
-        self._expect(timeout is None or isinstance(timeout, int | float), "spawn", "seconds as timeout", timeout)
+        check_wait(timeout, "spawn", self.pid.node)
         ref = self._exchange.new_reference()
         mfa = (Atom(module), Atom(function), len(args))
         options: list[Term] = [Atom(word) for word, wanted in (("monitor", monitor), ("link", link)) if wanted]

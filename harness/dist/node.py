@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import ssl
 import time
 from collections.abc import Callable
 
 from harness.dist import kernel
-from harness.dist.arguments import check_name, check_own, expect
+from harness.dist.arguments import LONGEST_WAIT, check_address, check_name, check_own, check_wait, expect
 from harness.dist.connection import Connection
 from harness.dist.dial import limit
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.links import Links, OnClose
+from harness.dist.given import new_creation
+from harness.dist.link import OnClose
+from harness.dist.links import Links
 from harness.dist.listen import Door, Registration
 from harness.dist.mailbox import Mailbox
 from harness.dist.protocol.control import RegSend
@@ -22,9 +23,10 @@ from harness.dist.protocol.flags import HEADER, HIDDEN, VISIBLE
 from harness.dist.protocol.framing import LONGEST, MAX_PACKET
 from harness.dist.protocol.handshake import Identity
 from harness.dist.runtime import THREADS, Runtime
-from harness.errors import NotSent, UsageError, shown
+from harness.errors import CallTimeout, NotSent, ReceiveTimeout, UsageError, shown
 from harness.etf import Atom, DecodeOptions
 
+_LEAST_TICKTIME = 0.1  # s: net_ticktime has whole seconds; less is for trying out
 _LEAST_PACKET = 1 << 16  # bytes: nodes send fragments of that size
 
 
@@ -57,13 +59,15 @@ class Node:
     ) -> None:
         check_own(name)
         expect(isinstance(cookie, str), "node", "a str as cookie", type(cookie), name)
+        fits = isinstance(ticktime, int | float) and _LEAST_TICKTIME <= ticktime <= LONGEST_WAIT
+        expect(fits, "node", f"a ticktime from {_LEAST_TICKTIME} to {LONGEST_WAIT:.0f} seconds", ticktime, name)
         limits = DecodeOptions() if limits is None else limits
         plain = isinstance(limits, DecodeOptions) and limits.plain
         expect(plain, "node", "DecodeOptions of nothing but limits", limits, name)
         fits = type(max_packet) is int and _LEAST_PACKET <= max_packet <= LONGEST
         expect(fits, "node", f"max_packet from {_LEAST_PACKET} to {LONGEST}", max_packet, name)
         flags = (HIDDEN if hidden else VISIBLE) | (HEADER if atom_cache else 0)
-        identity = Identity(name, cookie, 4 + secrets.randbelow(2**32 - 4), flags)
+        identity = Identity(name, cookie, new_creation(), flags)
         self._hidden = hidden
         self._runtime = runtime
         self._subscribers: list[Callable[[NodeEvent], None]] = []
@@ -113,20 +117,29 @@ class Node:
         unless `close` was called. Raises NoSuchNode (EPMD does not know it), HandshakeRefused (with reason), NotSent
         (nobody there, or silent).
         """
+        check_name(peer)
+        host = host if host is not None else peer.partition("@")[2]
+        check_address(host, epmd_port, "connect", peer)
+        check_address(host, epmd_port if port is None else port, "connect", peer)
+        check_wait(timeout, "connect", peer, none=False)
         return self._links.connect(peer, host, port, epmd_port, timeout, on_close)
 
-    def ping(self, peer: str, timeout: float = 5.0) -> float:
+    def ping(self, peer: str, timeout: float | None = 5.0) -> float:
         """Seconds that the `net_kernel` of a connected node took to say yes, as for ``net_adm:ping/1``.
 
-        Raises NotSent, ReceiveTimeout.
+        Raises NotSent, CallTimeout.
         """
         exchange = self._named("ping")
+        check_wait(timeout, "ping", peer)
         with self.mailbox() as asking:
             ref = asking.alias()
             start = time.perf_counter()
             question = RegSend(asking.pid, Atom("net_kernel"))
             exchange.send("ping", question, peer, kernel.ping(asking.pid, ref), wait=False)
-            asking.receive(timeout, lambda message: message == (ref, "yes"))
+            try:
+                asking.receive(timeout, lambda message: message == (ref, "yes"))
+            except ReceiveTimeout as error:
+                raise CallTimeout("ping", f"no answer within {timeout} s", node=peer) from error
             return time.perf_counter() - start
 
     def subscribe(self, subscriber: Callable[[NodeEvent], None]) -> None:
@@ -174,6 +187,9 @@ class Node:
         there; NameTaken: EPMD knows another node of the name; UsageError: the node has no name yet.
         """
         self._named("listen")
+        check_address(host, port, "listen", self.name, least=0)
+        check_address(host, epmd_port, "listen", self.name)
+        check_wait(timeout, "listen", self.name, none=False)
         try:
             listener = self._runtime.listen(host, port)
         except OSError as error:
@@ -181,7 +197,6 @@ class Node:
         except ValueError as error:
             raise NotSent("listen", f"{shown(host)} is no name of a host", node=self.name) from error
         door = Door(listener, self._runtime, lambda stream: self._links.welcome(stream, tls))
-        self._links.listening = True
         self._doors.append(door)
         if register:
             entry = Registration(self._runtime, self.name, listener.port, self._hidden, host, epmd_port)

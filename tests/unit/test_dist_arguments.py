@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from memory import MemoryNetwork
 
-from harness.dist import THREADS, Connection, Mailbox, Node, Runtime, connect
+from harness.dist import THREADS, Connection, Mailbox, Node, Runtime, connect, names
 from harness.dist.arguments import check_name
 from harness.errors import EncodeError, HarnessError, NotSent, UsageError
 from harness.etf import DecodeOptions, Pid
@@ -96,6 +96,61 @@ def test_names_of_nodes() -> None:
         Node("a@here", None)  # type: ignore[arg-type]
 
 
+NO_TIMES: list[Any] = [float("inf"), float("nan"), 1e10, "8", b"8", [1]]
+NO_PORTS: list[Any] = [-1, 65536, 99999, 1.5, "1", True]
+
+
+@pytest.mark.parametrize("runtime", [THREADS, GREENLETS])
+def test_times_and_ports_that_cannot_be_meant(runtime: Runtime) -> None:
+    """An error before anybody is dialled: nobody listens at these addresses, and that would be a NotSent."""
+    with Node("a@here", "c", runtime=runtime) as node, node.mailbox() as box:
+        for timeout in (*NO_TIMES, None):
+            match = "expected seconds as timeout, at most 1000000, got"
+            with pytest.raises(UsageError, match=f"^b@here: connect: {match}"):
+                node.connect("b@here", host="127.0.0.1", port=1, timeout=timeout)
+            with pytest.raises(UsageError, match=f"^b@here: connect: {match}"):
+                connect("b@here", host="127.0.0.1", port=1, cookie="c", timeout=timeout)
+            with pytest.raises(UsageError, match=f"^a@here: listen: {match}"):
+                node.listen(timeout=timeout)
+            with pytest.raises(UsageError, match=f"names: {match}"):
+                names("127.0.0.1", 1, timeout=timeout)
+            if timeout is not None:
+                with pytest.raises(UsageError, match=f"^a@here: receive: {match}"):
+                    box.receive(timeout)
+                with pytest.raises(UsageError, match=f"^b@here: ping: {match}"):
+                    node.ping("b@here", timeout)
+        for ticktime in (*NO_TIMES, None, 0, -1, 0.01):
+            with pytest.raises(
+                UsageError, match=r"^a@here: node: expected a ticktime from 0\.1 to 1000000 seconds, got"
+            ):
+                Node("a@here", "c", ticktime=ticktime)
+        for port in NO_PORTS:
+            with pytest.raises(UsageError, match=r"^b@here: connect: expected a port from 1 to 65535, got"):
+                node.connect("b@here", host="127.0.0.1", port=port)
+            with pytest.raises(UsageError, match=r"^b@here: connect: expected a port from 1 to 65535, got"):
+                node.connect("b@here", host="127.0.0.1", epmd_port=port)
+            with pytest.raises(UsageError, match=r"^a@here: listen: expected a port from 0 to 65535, got"):
+                node.listen(port=port, register=False)
+            with pytest.raises(UsageError, match=r"^a@here: listen: expected a port from 1 to 65535, got"):
+                node.listen(epmd_port=port)
+            with pytest.raises(UsageError, match=r"^names: expected a port from 1 to 65535, got"):
+                names("127.0.0.1", port)
+        for host in (5, b"127.0.0.1"):
+            with pytest.raises(UsageError, match=r"^b@here: connect: expected a str as host, got"):
+                node.connect("b@here", host=host, port=1)  # type: ignore[arg-type]
+            with pytest.raises(UsageError, match=r"^a@here: listen: expected a str as host, got"):
+                node.listen(host, register=False)  # type: ignore[arg-type]
+
+
+def test_a_call_s_timeout_that_cannot_be_meant(link: Connection) -> None:
+    for timeout in NO_TIMES:
+        for call in (link.rpc, link.erpc):
+            with pytest.raises(UsageError, match=r"^b@here: e?rpc: expected seconds as timeout, at most 1000000, got"):
+                call("m", "f", [], timeout)
+    assert not link.calls
+    assert not link.closed
+
+
 MAIL: list[tuple[Callable[[Any], object], type[HarnessError], str]] = [
     (lambda b: b.send("x", 1), UsageError, "a@here: send: expected a Pid, an alias or (name, node), got 'x'"),
     (
@@ -117,7 +172,11 @@ MAIL: list[tuple[Callable[[Any], object], type[HarnessError], str]] = [
     (lambda b: b.spawn("b@here", "m", "f", 3), UsageError, "b@here: spawn m:f: expected a list of arguments, got 3"),
     (lambda b: b.spawn("b@here", "m", "f", "ab"), UsageError, "spawn m:f: expected a list of arguments, got 'ab'"),
     (lambda b: b.spawn("b@here", 5, "f"), UsageError, "b@here: spawn: expected the name of a module, got 5"),
-    (lambda b: b.spawn("a@here", "m", "f", timeout="1"), UsageError, "spawn: expected seconds as timeout, got '1'"),
+    (
+        lambda b: b.spawn("a@here", "m", "f", timeout="1"),
+        UsageError,
+        "spawn: expected seconds as timeout, at most 1000000, got '1'",
+    ),
     (lambda b: b.spawn("a@here", "m", "f", [object()]), EncodeError, "a@here: spawn m:f/1: no Erlang term for a obj"),
 ]
 

@@ -299,12 +299,26 @@ def test_a_silent_peer_is_dead() -> None:
         assert connection.rpc("m", "f", timeout=WAIT) == []
         callers = Callers(lambda: connection.rpc("m", "f", timeout=None))
         until(lambda: bool(connection.calls) and not connection.out)
-        assert [tick() for _ in range(5)] == [True] * 5  # in the first of them, an answer was heard
+        assert [tick() for _ in range(4)] == [True] * 4  # in the first of them, an answer was heard
         assert not connection.closed
         tick()
         assert [str(lost).count("silent") for lost in callers.wait()] == [1]
         until(lambda: bool(told))
         assert not tick()
+
+
+@pytest.mark.parametrize(("ticktime", "ticks"), [(0.4, 4), (1.0, 4), (4.5, 5), (8.0, 8), (60.0, 60)])
+def test_silence_is_seen_between_a_ticktime_and_a_tick_more(ticktime: float, ticks: int) -> None:
+    runtime = ThreadRuntime()
+    runtime.ticker = ticker = TickerByHand()  # type: ignore[assignment]
+    with FakePeer(silent) as peer:
+        connection = dial(peer, runtime=runtime, ticktime=ticktime)
+        [(every, tick)] = ticker.entries
+        assert every * ticks == pytest.approx(ticktime)
+        assert every <= min(ticktime / 4, 1.0)
+        assert [tick() and connection.closed for _ in range(ticks - 1)] == [False] * (ticks - 1)
+        tick()
+        assert connection.closed
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\3abc", b"\0\0\0\4p\x83h\1"])
@@ -450,13 +464,33 @@ def test_no_term_no_call() -> None:
         connection.close()
 
 
+def test_a_text_is_no_list_of_arguments() -> None:
+    with FakePeer(echo) as peer:
+        connection = dial(peer)
+        for text in ("ab", b"ab", {1: 2}):
+            for call in (connection.rpc, connection.erpc, connection.cast):
+                with pytest.raises(UsageError, match="m:f: expected a list of arguments, got"):
+                    call("m", "f", text)  # type: ignore[arg-type]
+        assert connection.rpc("m", "f", (1, 2), WAIT) == [1, 2]
+        connection.close()
+
+
 def test_refusals() -> None:
     with FakePeer(silent, cookie="other") as peer, pytest.raises(HandshakeRefused, match="cookies differ") as refused:
         dial(peer)
     assert refused.value.reason == "cookie"
     with FakePeer(silent, status="nok") as peer, pytest.raises(HandshakeRefused) as refused:
-        dial(peer)
+        dial(peer, timeout=0.05)
     assert refused.value.reason == "nok"
+
+
+@pytest.mark.parametrize("after", ["ok", "alive"])
+def test_a_node_that_dials_us_itself_is_asked_again(after: str) -> None:
+    """And once more if it says that its attempt has come through, which nobody here has seen."""
+    with FakePeer(echo, status="nok,nok," + after) as peer:
+        connection = dial(peer, timeout=WAIT)
+        assert connection.rpc("m", "f", [1], WAIT) == [1]
+        connection.close()
 
 
 def test_an_old_connection_under_our_name_is_replaced() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.dist.core import splice
 from harness.dist.protocol.epmd import (
     NamesReader,
     NodeEntry,
@@ -21,7 +22,7 @@ from harness.dist.protocol.epmd import (
     register,
 )
 from harness.dist.protocol.framing import TICK, Deframer, frame
-from harness.errors import DecodeError
+from harness.errors import DecodeError, EncodeError
 
 # All but the first as an EPMD of OTP 27 wrote them
 ANSWER = struct.pack(">BBHBBHHH", 119, 0, 9100, 77, 0, 6, 5, 2) + b"n1" + b"\0\0"
@@ -35,6 +36,14 @@ def test_requests() -> None:
     assert register("ab", 0x4D48) == bytes((0, 15, 120, 0x4D, 0x48, 72, 0, 0, 6, 0, 6, 0, 2)) + b"ab" + b"\0\0"
     visible = register("\u00e9", 1, hidden=False, extra=b"xyz")
     assert visible == bytes((0, 18, 120, 0, 1, 77, 0, 0, 6, 0, 6, 0, 2)) + "\u00e9".encode() + b"\0\3xyz"
+
+
+def test_a_packet_that_the_protocol_has_no_room_for() -> None:
+    """Seen before anything is copied."""
+    huge = bytes(1 << 32)
+    for build in (lambda: frame(b"p", huge), lambda: splice(b"p", 1, b"", b"", huge, b"")):
+        with pytest.raises(EncodeError, match=r"a packet of 42949\d+ bytes, the protocol allows 4294967295"):
+            build()
 
 
 @pytest.mark.parametrize("trailing", [b"", b"\0\0more"])

@@ -275,6 +275,43 @@ def test_a_name_that_is_given() -> None:
             assert b.ping(node.name) < WAIT
 
 
+def test_names_that_are_given_are_given_again() -> None:
+    """Nodes that hear of a name keep it for good: no more of them than there are nodes without a name at once."""
+    seen: list[str] = []
+    creations: set[int] = set()
+
+    def come(port: int, cookie: str = "c") -> Node:
+        nameless = Node("there", cookie)
+        nameless.connect("b@here", host="127.0.0.1", port=port)
+        seen.append(nameless.name)
+        creations.add(nameless._links.identity.creation)
+        return nameless
+
+    with Node("b@here", "c") as b:
+        port = b.listen(register=False)
+        for _ in range(5):
+            one = come(port)
+            two = come(port)
+            for node in (one, two):
+                node.close()
+            until(lambda: not b.connections)
+            with pytest.raises(HandshakeRefused):
+                come(port, "wrong")
+        with Node("lab", "c") as elsewhere:
+            elsewhere.connect("b@here", host="127.0.0.1", port=port)
+            assert elsewhere.name.endswith("@lab")
+    assert len(set(seen)) <= 3  # the third: of a refused one whose end is not seen yet
+    assert all(first != second for first, second in zip(seen[::2], seen[1::2], strict=True))
+    assert len(creations) == 10
+
+
+def test_a_ping_that_is_not_answered() -> None:
+    with nodes() as (a, b):
+        b._links.exchange._processes.handle = lambda *_: None  # type: ignore[union-attr,method-assign]  # deaf
+        with pytest.raises(CallTimeout, match=r"^b@here: ping: no answer within 0\.01 s$"):
+            a.ping("b@here", 0.01)
+
+
 def test_refusals() -> None:
     with Node("b@here", "right") as b, Node("a@here", "wrong") as a:
         port = b.listen(register=False)

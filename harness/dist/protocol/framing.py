@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.errors import DecodeError
+from harness.errors import DecodeError, EncodeError
 
 TICK = b"\0\0\0\0"
 
@@ -13,9 +13,11 @@ MAX_PACKET = 1 << 28
 
 
 def frame(*parts: bytes) -> bytes:
-    """`parts` as one packet."""
-    packet = b"".join(parts)
-    return len(packet).to_bytes(4, "big") + packet
+    """`parts` as one packet. Raises EncodeError: it has no room for them."""
+    size = sum(map(len, parts))
+    if size > LONGEST:
+        raise EncodeError("encode", f"a packet of {size} bytes, the protocol allows {LONGEST}")
+    return b"".join((size.to_bytes(4, "big"), *parts))
 
 
 class Deframer:

@@ -95,8 +95,8 @@ class Initiator(Handshake):
                 said = self._send(Status("false"))
                 return [said, self._refused("alive", "there is a connection under our name already")]
             case Status("nok"):
-                cause = "a connection between the two names is being set up already"
-                raise self._error("nok", cause, "give each connection a name of its own")
+                cause = f"the node is connecting to {self.local.name} itself, and its own attempt goes on"
+                raise self._error("nok", cause, "try again: it gives up where it does not reach us")
             case Status("not_allowed"):
                 lack = lacking(self.local.flags, MANDATORY_26)
                 if lack:
