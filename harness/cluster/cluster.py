@@ -18,7 +18,7 @@ from harness.cluster.certificates import Authority
 from harness.cluster.container import start_helper, start_node
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
-from harness.cluster.formation import form
+from harness.cluster.formation import bring_back, form
 from harness.cluster.image import ensure_helper_image, ensure_node_image, use_image
 from harness.cluster.modules import probe_modules
 from harness.cluster.network import Network, create_network
@@ -131,6 +131,21 @@ class Cluster:
     def load_targets(self) -> list[NodeTarget]:
         """Where load reaches each node."""
         return [NodeTarget(node.name, node.node_name, *node.dial) for node in self.nodes.values()]
+
+    def bring_back(self, reached: Mapping[str, Iterable[str]], timeout: float) -> None:
+        """After a restart of these nodes: each gets again what it got when the cluster formed.
+
+        Each comes with the running nodes that no cut keeps from it. Raises DistError, EnvironmentProblem.
+        """
+        found = {self.nodes[name]: [self.nodes[other] for other in others] for name, others in reached.items()}
+        for node, others in found.items():
+            running = (other.state() == "running" for other in self.nodes.values() if other is not node)
+            if node.foreign and self._plan.tables and not others and any(running):
+                raise EnvironmentProblem(
+                    "rejoin", "a cut keeps it from every other node: Mnesia would start with a schema of its own",
+                    "heal the cut before the node is started again", node=node.name,
+                )  # fmt: skip
+        bring_back(self._plan, found, self.probe_modules, timeout)
 
     def save_logs(self, folder: Path) -> None:
         """Write each node's whole log to ``<node>.log``. Raises EnvironmentProblem, after writing what it could."""

@@ -1,10 +1,13 @@
-"""Started nodes become one cluster: each answers, all see each other, kernel parameters hold, tables are loaded."""
+"""Started nodes become one cluster: each answers, all see each other, kernel parameters hold, tables are loaded.
+
+A node of another image that is restarted is brought back in the same way.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.cluster.bases import Progress
@@ -41,8 +44,30 @@ def form(
         progress("creating the scenario's tables over RPC")
         probe = modules()
         each(lambda node: load_modules(node, probe), foreign)
-        _create_tables(plan, nodes, each, left)
+        everyone = list(nodes.values())
+        _create_tables(plan, dict.fromkeys(everyone, everyone), left)
     return ", ".join(sorted(set(releases)))
+
+
+def bring_back(
+    plan: Plan, reached: Mapping[Node, Sequence[Node]], modules: Callable[[], Modules], timeout: float
+) -> None:
+    """Give restarted nodes what ``form`` gave them; each with the other nodes that run and that no cut keeps from it.
+
+    One of ours and a release that starts Mnesia itself find all in place. Raises what ``form`` raises, or DistError.
+    """
+    deadline = time.monotonic() + timeout
+
+    def left() -> float:
+        return max(0.1, deadline - time.monotonic())
+
+    back = {node: [node, *others] for node, others in reached.items() if node.foreign}
+    for node, seen in back.items():
+        _wait_mesh(node, {other.name: other for other in seen}, deadline, threading.Event())
+    if back and plan.tables:
+        for node in back:
+            load_modules(node, modules())
+        _create_tables(plan, back, left)
 
 
 def _wait_mesh(node: Node, nodes: dict[str, Node], deadline: float, given_up: threading.Event) -> None:
@@ -101,29 +126,46 @@ def _unwrapped(answer: Term) -> Term:
     return answer[1] if isinstance(answer, tuple) and len(answer) == 2 else answer
 
 
-def _create_tables(plan: Plan, nodes: dict[str, Node], each: Each, left: Callable[[], float]) -> None:
+def _create_tables(plan: Plan, nodes: Mapping[Node, Sequence[Node]], left: Callable[[], float]) -> None:
+    """Mnesia runs on the nodes, each having joined those it is given with, and the plan's tables are loaded there."""
     storages = {storage for table in plan.tables for storage in table.copies.values()}
     schema = Atom("ram" if storages <= {"ram_copies"} else "disc")
-    names: list[Term] = [Atom(node.node_name) for node in nodes.values()]
-    for node in nodes.values():  # one after the other: two that join at the same time can refuse each other
-        _ok(node, "harness_probe", "ensure_mnesia", [names, schema], left())
-    first = next(iter(nodes.values()))
+    for node, others in nodes.items():  # one after the other: two that join at the same time can refuse each other
+        names: list[Term] = [Atom(other.node_name) for other in others]
+        until = time.monotonic() + left()
+        while _joins_by_itself(answer := node.rpc("harness_probe", "ensure_mnesia", [names, schema], left())):
+            if time.monotonic() > until:
+                break
+            time.sleep(_POLL)
+        _ok(answer, "harness_probe:ensure_mnesia", node)
+    first = next(iter(nodes))
     for table in plan.tables:
         options: list[Term] = [(Atom(name), _value(value)) for name, value in table_options(plan, table)]
         options.append((Atom("attributes"), [Atom("key"), Atom("value")]))
-        _ok(first, "harness_probe", "ensure_table", [Atom(table.name), options], left())
+        _ok(
+            first.rpc("harness_probe", "ensure_table", [Atom(table.name), options], left()),
+            "harness_probe:ensure_table",
+            first,
+        )
     tables: list[Term] = [Atom(table.name) for table in plan.tables]
 
-    def loaded(node: Node) -> None:
-        _ok(node, "harness_probe", "tables_loaded", [tables, int(left() * 1000)], left() + 1)
+    for node in nodes:
+        seconds = left()
+        answer = node.rpc("harness_probe", "tables_loaded", [tables, int(seconds * 1000)], seconds + 1)
+        _ok(answer, "harness_probe:tables_loaded", node)
 
-    each(loaded, nodes.values())
+
+def _joins_by_itself(answer: Term) -> bool:
+    """With a schema on disc Mnesia looks for the others when it starts, and nothing is left to be joined by us."""
+    match answer:
+        case ("error", ("not_joined", _)):
+            return True
+    return False
 
 
-def _ok(node: Node, module: str, function: str, args: list[Term], timeout: float) -> None:
-    answer = node.rpc(module, function, args, timeout)
+def _ok(answer: Term, asked: str, node: Node) -> None:
     if answer != "ok":
-        raise ClusterNotFormed(f"{module}:{function}", repr(answer), "see the node's log", node=node.name)
+        raise ClusterNotFormed(asked, repr(answer), "see the node's log", node=node.name)
 
 
 def _value(value: object) -> Term:

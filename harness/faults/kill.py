@@ -50,6 +50,7 @@ class Kill:
         deadline = time.monotonic() + plan.ready_within
         try:
             on_each(self.targets, lambda name: self._nodes[name].wait_ready(plan.ready_within, plan.health))
+            self._situation.cluster.bring_back(self._reached(), deadline - time.monotonic())
         except HarnessError as error:
             return Evidence(False, {**self._states("running").detail, "error": str(error)})
         return until(self._rejoined, max(0.0, deadline - time.monotonic()), pause=0.1)
@@ -64,14 +65,9 @@ class Kill:
 
     def _rejoined(self) -> Evidence:
         """Running, answering, and connected with every running node that no standing cut keeps away."""
-        cluster = self._situation.cluster
-        running = {name for name, node in cluster.nodes.items() if node.state() == "running"}
-        cut = any(step.kind == "partition" for step in self._situation.plan.timeline)
-        cuts = standing_cuts(cluster) if cut else frozenset()  # a kernel without nf_tables can kill all the same
-        names = {node.node_name: name for name, node in cluster.nodes.items()}
+        names = {node.node_name: name for name, node in self._situation.cluster.nodes.items()}
         missing: dict[str, list[str]] = {}
-        for name in self.targets:
-            expected = {peer for peer in running - {name} if not {(peer, name), (name, peer)} & cuts}
+        for name, expected in self._reached().items():
             try:
                 connected = {names.get(peer, peer) for peer in self._nodes[name].rpc("erlang", "nodes")}
             except HarnessError as error:
@@ -82,6 +78,17 @@ class Kill:
         evidence = self._states("running")
         detail = {**evidence.detail, "restarted_ns": self._restarted, "not_connected": missing}
         return Evidence(evidence.ok and not missing, detail)
+
+    def _reached(self) -> dict[str, set[str]]:
+        """Each target with the other running nodes that no standing cut keeps from it."""
+        cluster = self._situation.cluster
+        running = {name for name, node in cluster.nodes.items() if node.state() == "running"}
+        cut = any(step.kind == "partition" for step in self._situation.plan.timeline)
+        cuts = standing_cuts(cluster) if cut else frozenset()  # a kernel without nf_tables can kill all the same
+        return {
+            name: {peer for peer in running - {name} if not {(peer, name), (name, peer)} & cuts}
+            for name in self.targets
+        }
 
 
 def silenced(situation: Situation, nodes: tuple[str, ...]) -> frozenset[Pair]:
