@@ -58,6 +58,10 @@ class Problem:
     column: int
     message: str
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.file, self.line, self.column
+
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         return f"{where}: {self.message}"

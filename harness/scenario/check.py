@@ -43,9 +43,8 @@ class _Checker:
         self._known = KnownNodes(self.nodes, document)
 
     def run(self) -> None:
-        if not self._nodes():
-            return  # whatever names a node would only repeat it
-        self._names()
+        if self._nodes():
+            self._names()
         self._mnesia()
         self._load()
         self._terms()
@@ -108,7 +107,7 @@ class _Checker:
             held: dict[str, str] = {}
             for storage in _STORAGES:
                 copies = getattr(table, storage)
-                listed = self.nodes if copies == "all" else copies
+                listed = (self.nodes or ("",)) if copies == "all" else copies
                 if copies != "all":
                     self._known.all(copies, (*path, storage))
                 for index, node in enumerate(listed):

@@ -21,14 +21,14 @@ _EPSILON = 1e-6  # seconds; sums of written times are binary fractions
 
 
 class KnownNodes:
-    """The nodes of a cluster; every other name is a mistake at its position."""
+    """The nodes of a cluster; every other name is a mistake at its position. Where none is known, any may be one."""
 
     def __init__(self, nodes: Sequence[str], document: Document) -> None:
         self.nodes = tuple(nodes)
         self.say = document.add
 
     def one(self, name: str, path: Path) -> bool:
-        if name in self.nodes:
+        if name in self.nodes or not self.nodes:
             return True
         close = suggest(name, self.nodes)
         known = ", ".join(self.nodes[:8]) + (", ..." if len(self.nodes) > 8 else "")

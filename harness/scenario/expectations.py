@@ -48,8 +48,13 @@ LONG_FORM = ("limit", "min", "phase", "severity", "off")
 
 def suggest(name: object, known: Any) -> str:
     """``; did you mean nodes?`` or an empty string."""
-    close = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(name, known)
+    return f"; did you mean {close}?" if close else ""
+
+
+def nearest(name: object, known: Any) -> str:
+    """The known name that was probably meant, or an empty string."""
+    return next(iter(get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)), "")
 
 
 def known_check(name: str) -> str:

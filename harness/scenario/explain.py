@@ -93,6 +93,7 @@ def explain(
     unions = {m.union for m in mistakes if m.union is not None}
     taken = {u: any(m.union == u and len(m.path) > len(u) for m in mistakes) for u in unions}
     told: set[Path] = set()
+    found: list[tuple[Path, str]] = []
     for mistake in mistakes:
         if mistake.kind == "too_short" and any(m.path[:-1] == mistake.path for m in mistakes if m.path):
             continue  # what it has is not what belongs there: say that
@@ -102,7 +103,8 @@ def explain(
             told.add(mistake.union)
         at_key = mistake.kind == "extra_forbidden"
         document.add((*base, *mistake.path), _words(mistake, base, model), at_key=at_key)
-    return [(mistake.path, mistake.kind) for mistake in mistakes]
+        found.append((mistake.path, mistake.kind))
+    return found
 
 
 def _located(error: dict[str, Any], data: Any) -> _Mistake:

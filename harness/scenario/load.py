@@ -21,6 +21,8 @@ from harness.scenario.schema import Scenario
 from harness.scenario.secrets import masked_text
 from harness.scenario.units import WRITTEN
 
+_REPAIRS = 4
+
 
 def find_scenario(name: str) -> Path:
     """The file of this path, or the shipped scenario of this name (``partition.yml``, ``partition``).
@@ -35,7 +37,7 @@ def find_scenario(name: str) -> Path:
         for candidate in (name, f"{name}.yml"):
             if candidate in shipped:
                 return shipped[candidate]
-    near = suggest(name if name.endswith(".yml") else f"{name}.yml", shipped)
+    near = suggest(name if name.endswith(".yml") else f"{name}.yml", shipped if here.name == name else ())
     remedy = near.removeprefix("; ") or f"name a file, or one of {', '.join(shipped)}"
     cause = f"{name} is a folder" if here.is_dir() else f"{name}: no such file and no shipped scenario of that name"
     raise UsageError("find scenario", cause, remedy)
@@ -54,10 +56,10 @@ def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequ
     """
     document, base = _document(source, environ)
     if document.data is None and document.problems:
-        raise ScenarioError(_in_order(document.problems, 0, document.secrets))
-    broken = len(document.problems)
+        raise ScenarioError(_in_order(document.problems, (), document.secrets))
+    broken = document.problems[:]
     apply_overrides(document, settings)
-    scenario = _validated(document)
+    scenario = _validated(document, broken)
     if scenario is not None:
         check(scenario, document, base)
     if document.problems:
@@ -69,15 +71,22 @@ def load_scenario(source: Path | str, environ: Mapping[str, str], settings: Sequ
 def load_scenarios(
     names: Iterable[str], environ: Mapping[str, str], settings: Sequence[str] = ()
 ) -> list[tuple[Path, Scenario]]:
-    """All of these files and shipped scenarios, each with its path. Raises UsageError for one that is not there, and
-    one ScenarioError with the mistakes of all."""
+    """All of these files and shipped scenarios, each with its path. Raises one ScenarioError with the mistakes of all
+    and those that are not there; UsageError where that is all there is to say."""
     loaded: list[tuple[Path, Scenario]] = []
+    missing: list[UsageError] = []
     problems: list[Problem] = []
-    for path in [find_scenario(name) for name in names]:
+    for name in names:
         try:
+            path = find_scenario(name)
             loaded.append((path, load_scenario(path, environ, settings)))
         except ScenarioError as error:
             problems.extend(error.problems)
+        except UsageError as error:
+            missing.append(error)
+            problems.append(Problem(f"harness: {error.operation}", 0, 0, f"{error.cause}; {error.remedy}"))
+    if len(missing) == len(problems) == 1:
+        raise missing[0]
     if problems:
         raise ScenarioError(problems)
     return loaded
@@ -96,22 +105,31 @@ def _document(source: Path | str, environ: Mapping[str, str]) -> tuple[Document,
     return read_document(text, str(source), environ), source.absolute().parent
 
 
-def _validated(document: Document) -> Scenario | None:
-    """The scenario, or what is left of it without its mistakes, so that the rest can be checked as well."""
-    try:
-        return Scenario.model_validate(document.data, context=WRITTEN)
-    except ValidationError as error:
-        left = repaired(document.data, explain(error, document))
-    try:
-        return Scenario.model_validate(left, context=WRITTEN) if left is not None else None
-    except ValidationError:
-        return None
+def _validated(document: Document, broken: list[Problem]) -> Scenario | None:
+    """The scenario, or what is left of it without its mistakes, so that the rest can be checked as well.
+
+    Values that are not what belongs there join those that could not be read, ``broken``.
+    """
+    left, told = document.data, document
+    for _ in range(_REPAIRS):
+        try:
+            return Scenario.model_validate(left, context=WRITTEN)
+        except ValidationError as error:
+            before = len(told.problems)
+            mistakes = explain(error, told)
+            if told is document:
+                broken += [p for p in document.problems[before:] if p.place not in {b.place for b in broken}]
+            left = repaired(left, mistakes)
+        if left is None:
+            return None
+        told = replace(document, data=left, problems=[])  # what is wrong below a misspelt key: for later
+    return None
 
 
-def _in_order(problems: Sequence[Problem], broken: int, secrets: Iterable[str]) -> list[Problem]:
-    """In file order. A value that could not be read (the first ``broken``) causes no second problem."""
-    unread = {(problem.line, problem.column) for problem in problems[:broken]}
-    kept = [*problems[:broken], *(p for p in problems[broken:] if not p.line or (p.line, p.column) not in unread)]
+def _in_order(problems: Sequence[Problem], broken: Sequence[Problem], secrets: Iterable[str]) -> list[Problem]:
+    """In file order. A value that is ``broken`` causes no second problem."""
+    unread = {problem.place for problem in broken}
+    kept = [*broken, *(p for p in problems if p.place not in unread)]
     kept = [replace(problem, message=masked_text(problem.message, secrets)) for problem in kept]
     return sorted(dict.fromkeys(kept), key=lambda problem: (problem.line, problem.column, problem.message))
 
@@ -168,6 +186,7 @@ def _set(document: Document, parts: Sequence[str], value: Any, override: str) ->
         elif isinstance(holder, dict):
             if holder.get(part) is None:
                 holder[part] = {}
+                document.overridden[tuple(done)] = override
             holder = holder[part]
         else:
             holder = holder[key]  # type: ignore[index]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ScenarioError, UsageError
-from harness.scenario.load import find_scenario, load_scenario, shipped_scenarios
+from harness.scenario.load import find_scenario, load_scenario, load_scenarios, shipped_scenarios
 
 GOOD = """name: good
 cluster: {nodes: 3, mnesia: {tables: {kv: {ram_copies: all}}}}
@@ -214,6 +214,7 @@ def test_overrides_are_validated_like_the_file() -> None:
     [
         ("load.users=x", "--set load.users=x: load.users: expected a whole number, got 'x'"),
         ("load.user=5", "--set load.user=5: unknown key 'user' in load; did you mean users?"),
+        ("lod.rate=5/s", "--set lod.rate=5/s: unknown key 'lod'; did you mean load?"),
         ("load", "--set load: write path=value, like load.rate=100/s"),
         ("=5", "--set =5: write path=value, like load.rate=100/s"),
         ("timeline.7.at=1s", "--set timeline.7.at=1s: timeline has no entry 7; there are 0..0"),
@@ -254,3 +255,73 @@ def test_a_locustfile_is_looked_for_beside_the_scenario(tmp_path: Path) -> None:
         load_scenario(file, {})
     (tmp_path / "users.py").write_text("")
     assert load_scenario(file, {}).load.locustfile == str(tmp_path / "users.py")
+
+
+# --- all of them, whatever one of them is ---
+
+CONTRADICTS = """name: x
+cluster: {%s}
+load: {operations: [{write: {table: kv}}, {read: {table: kw}}]}
+timeline:
+  - {at: 1s, for: 2s, partition: {groups: [[n1], [n1, n2]]}}
+  - {at: 3s, for: 2s, kill: {nodes: [n2]}}
+  - {at: 4s, pause: {nodes: [n9]}}
+%s
+expect: {detction: 3s}
+"""
+KNOWN = "nodes: 3, mnesia: {tables: {kv: {ram_copies: all}}}"
+OTHERS = {
+    "kw": "3:58: table 'kw' is not declared; add it: cluster.mnesia.tables.kw",
+    "twice": "5:51: node n1 is in two groups (1 and 2)",
+    "n9": "7:30: no node is called 'n9'; there are n1, n2, n3",
+    "detction": "9:10: no check is called 'detction'; did you mean detection?",
+}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "duration", "mistake", "hidden"),
+    [
+        ("nodes: 3, mnesia: {tabels: {kv: {ram_copies: all}}}", "10s",
+         "2:30: unknown key 'tabels' in cluster.mnesia; did you mean tables?", ""),
+        ("nodes: 3, mnesai: {tables: {kv: {ram_copies: all}}}", "10s",
+         "2:21: unknown key 'mnesai' in cluster; did you mean mnesia?", ""),
+        ("nodes: 3, mnesia: {tables: {kv: {ram_copie: all}}}", "10s",
+         "2:44: unknown key 'ram_copie' in cluster.mnesia.tables.kv; did you mean ram_copies?", ""),
+        ("nodes: 3, mnesia: {tables: {kv: {ram_copies: all}}, colour: red}", "10s",
+         "2:63: unknown key 'colour' in cluster.mnesia; known: tables, observe", ""),
+        ("nodes: 3, mnesia: {tables: {kv: {ram_copies: 1}}}", "10s",
+         "2:56: cluster.mnesia.tables.kv.ram_copies: expected all, or a list of nodes like [n1, n2], got 1", ""),
+        ("nodes: 3, mnesia: {tables: 5}", "10s",
+         "2:38: cluster.mnesia.tables: expected a map like {kv: {ram_copies: all}}, got 5", "kw"),
+        ("nodes: {n1: {imag: x}, n2: {}, n3: {}}, mnesia: {tables: {kv: {ram_copies: all}}}", "10s",
+         "2:24: unknown key 'imag' in cluster.nodes.n1; did you mean image?", ""),
+        ("nodes: 0, mnesia: {tables: {kv: {ram_copies: all}}}", "10s",
+         "2:18: cluster.nodes: a cluster has 1 to 100 nodes, got 0", "n9"),
+        ("nodes: true, mnesia: {tables: {kv: {ram_copies: all}}}", "10s",
+         "2:18: cluster.nodes: expected a number of nodes, a list of names like [a, b] "
+         "or a map like {n1: {image: {otp: 25}}, n2: {}}, got true", "n9"),
+        (KNOWN, "soon", "8:11: duration: 'soon' is no duration; write 10s, 250ms or 2m", ""),
+        (KNOWN, "", "1:1: missing key 'duration'", ""),
+    ],
+)  # fmt: skip
+def test_no_mistake_hides_the_others_nor_causes_any(cluster: str, duration: str, mistake: str, hidden: str) -> None:
+    """Of what could not be read nothing more is said: ``hidden``."""
+    written = f"duration: {duration}" if duration else "seed: 1"
+    others = [line for name, line in OTHERS.items() if name != hidden]
+    assert sorted(told(CONTRADICTS % (cluster, written))) == sorted([mistake, *others])
+
+
+def test_files_that_are_not_there_hide_no_mistake(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(changed("duration: 10s", "duration: 10"))
+    names = ["smok.yml", str(wrong), "/nope.yml", str(tmp_path / "gone.yml")]
+    with pytest.raises(ScenarioError) as caught:
+        load_scenarios(names, {})
+    first, second, third, fourth = map(str, caught.value.problems)
+    assert first.startswith("harness: find scenario: smok.yml: no such file")
+    assert first.endswith("did you mean smoke.yml?")
+    assert second == f"{wrong}:6:11: duration: a duration needs a unit: 10s?"
+    assert "/nope.yml: no such file" in third
+    assert "did you mean" not in third + fourth
+    with pytest.raises(UsageError, match=r"/nope\.yml: no such file"):
+        load_scenarios(["smoke.yml", "/nope.yml"], {})
