@@ -7,6 +7,7 @@ An editable installation gets the extensions beside their sources, a wheel gets 
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -53,12 +54,18 @@ def compiled(root: Path, work: Path) -> list[Path]:
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
 
-    sources = [path.relative_to(root) for path in sorted(root.glob("harness/**/_speed.pyx"))]
-    optimised = ["-O3", "-g0"] if os.name == "posix" else []
     os.chdir(root)
+    sources = [path.relative_to(root) for path in sorted(root.glob("harness/**/_speed.pyx"))]
+    digest = runpy.run_path("harness/etf/compiled.py")["digest"]
+    optimised = ["-O3", "-g0"] if os.name == "posix" else []
     modules = cythonize(
         [
-            Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=optimised)
+            Extension(
+                ".".join(path.with_suffix("").parts),
+                [str(path)],
+                define_macros=[("HARNESS_SOURCES", f"{digest(path.parent)}u")],
+                extra_compile_args=optimised,
+            )
             for path in sources
         ],
         build_dir=str(work / "c"),

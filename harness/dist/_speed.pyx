@@ -17,6 +17,11 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
 
+cdef extern from *:
+    unsigned long HARNESS_SOURCES  # of the build: see harness.etf.compiled
+
+SOURCES = HARNESS_SOURCES
+
 cdef enum:
     ROOM = 4096  # bytes of an answer that Line reads at once
     REPLY = 1

@@ -10,6 +10,11 @@ Reference counting is by hand: a function that returns ``PyObject *`` returns a 
 with an exception set (Python code was called and raised) or without (given up).
 """
 
+cdef extern from *:
+    unsigned long HARNESS_SOURCES  # of the build: see harness.etf.compiled
+
+SOURCES = HARNESS_SOURCES
+
 include "_speed_api.pxi"
 include "_speed_decode.pxi"
 include "_speed_read_atoms.pxi"

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
+from harness.etf.compiled import usable
 from harness.etf.decode import decode as pure_decode
 from harness.etf.encode import encode as pure_encode
 
 __all__ = ["COMPILED", "decode", "encode"]
 
 decode, encode = pure_decode, pure_encode
-COMPILED = False
-if not os.environ.get("HARNESS_PURE"):
-    try:
-        from harness.etf._speed import decode, encode
-
-        COMPILED = True
-    except ImportError:  # not built here, or built for older sources
-        pass
+COMPILED = usable("harness.etf")
+if COMPILED:
+    from harness.etf._speed import decode, encode
