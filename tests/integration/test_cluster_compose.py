@@ -59,11 +59,10 @@ def test_the_minimal_example(image: str) -> None:
     assert ",cookie}" in shown
 
 
-PING = """
-(fun Ping(0) -> pang;
-     Ping(N) -> case net_adm:ping('n1@n1') of pong -> pong; _ -> timer:sleep(100), Ping(N - 1) end
- end)(600).
-"""
+# The command of README and of the compose file's header, which are one.
+JOINS = ("-e", "NODE_PEERS=n1@n1,n2@n2", "-e", "NODE_SCHEMA=none")
+
+MNESIA = "{mnesia:system_info(is_running), lists:sort(rpc:call('n1@n1', mnesia, system_info, [db_nodes]))}."
 
 BOTH = """
 (fun Wait(0) -> nodes();
@@ -111,17 +110,23 @@ def test_two_nodes_by_compose_and_a_third_that_joins(image: str, tmp_path: Path)
     try:
         assert up.returncode == 0, up.stderr
         shown = typed(
-            ["docker", "run", "--net", RUN, "-it", "--rm", "--label", "harness.role=experiment", image,
+            ["docker", "run", "--net", RUN, "-it", "--rm", "--label", "harness.role=experiment", *JOINS, image,
              "sh", "-c", CONSOLE],
-            [*((f"{n}> ", asked.replace("\n", " ").strip() + "\r") for n, asked in enumerate((PING, BOTH, READY), 1)),
+            [*((f"{n}> ", " ".join(asked.split()) + "\r") for n, asked in enumerate((BOTH, READY, MNESIA), 1)),
              ("4> ", "q().\r")],
         )  # fmt: skip
     finally:
         down = composed("down", "-t", "2")
     assert down.returncode == 0, down.stderr
-    assert "\npong" in shown.replace("\r", "")
     assert "[n1@n1,n2@n2]" in shown.replace("'", "")
     assert "\nready" in shown.replace("\r", "")
+    assert "{no,[n1@n1,n2@n2]}" in shown.replace("'", "")  # who goes away leaves nothing behind
+
+
+def test_readme_and_the_compose_file_tell_the_same_command() -> None:
+    joined = f"-it --rm {' '.join(JOINS)} erldock"
+    assert joined in (FOLDER / "docker-compose.yml").read_text()
+    assert joined in (FOLDER.parent / "README.md").read_text()
 
 
 def test_the_release_runs_on_the_host_s_erlang_too(image: str) -> None:

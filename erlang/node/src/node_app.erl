@@ -20,11 +20,15 @@ stop(_State) ->
     ok.
 
 %% @doc `ready' when every peer was at least tried, the Mnesia schema is shared and this
-%% node's own tables are loaded. Evaluated at the moment of the call: a node whose Mnesia
+%% node's own tables are loaded (unless it takes no part in Mnesia). Evaluated at the moment of the call: a node whose Mnesia
 %% was stopped is not ready any more.
 -spec ready() -> ready | {starting, Reason :: term()}.
 ready() ->
     case node_cluster:untried() of
-        [] -> node_mnesia:ready();
+        [] -> ready(node_config:load());
         Peers -> {starting, {connecting, Peers}}
     end.
+
+-spec ready({ok, node_config:config()} | {error, string()}) -> ready | {starting, term()}.
+ready({ok, #{schema := none}}) -> ready;
+ready(_) -> node_mnesia:ready().

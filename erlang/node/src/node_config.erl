@@ -12,7 +12,9 @@
 -type config() :: #{
     %% Other nodes of the cluster, sorted, without this one.
     peers := [node()],
-    schema := disc | ram,
+    %% `none': this node takes no part in Mnesia, it only connects. Any other stays in the schema
+    %% of the cluster for good, which is nothing for an operator's node that comes and goes.
+    schema := disc | ram | none,
     tables := [table()],
     %% `default' leaves the place to Mnesia: `Mnesia.<node>' in the release.
     mnesia_dir := default | string(),
@@ -56,7 +58,8 @@ setting(peers, Text, Variable) ->
 setting(schema, "", _) -> disc;
 setting(schema, "disc", _) -> disc;
 setting(schema, "ram", _) -> ram;
-setting(schema, Text, Variable) -> throw({bad, Variable, Text, "disc or ram"});
+setting(schema, "none", _) -> none;
+setting(schema, Text, Variable) -> throw({bad, Variable, Text, "disc, ram or none"});
 setting(tables, "", _) -> [];
 setting(tables, Text, Variable) ->
     Tables = term(Text, Variable),

@@ -14,6 +14,10 @@ start_link(Config) ->
 
 -spec init(node_config:config()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Config) ->
-    Children = [#{id => Module, start => {Module, start_link, [Config]}}
-                || Module <- [node_cluster, node_mnesia]],
+    Children = [#{id => Module, start => {Module, start_link, [Config]}} || Module <- parts(Config)],
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.
+
+%% Of the two, those that this node's settings ask for.
+-spec parts(node_config:config()) -> [module()].
+parts(#{schema := none}) -> [node_cluster];
+parts(_Config) -> [node_cluster, node_mnesia].

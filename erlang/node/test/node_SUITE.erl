@@ -9,7 +9,7 @@ suite() -> [{timetrap, {minutes, 8}}].
 
 all() ->
     [at_once, last_first, one_after_the_other, ram_schema, placement, restart, restart_of_all, ram_restart,
-     lost_directory, majority, mnesia_stopped_by_hand, apart, nobody_else].
+     lost_directory, majority, mnesia_stopped_by_hand, apart, nobody_else, without_mnesia].
 
 init_per_testcase(Case, Config) ->
     [{dir, filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case))} | Config].
@@ -146,3 +146,15 @@ write(Peer, Key) ->
 
 keys(Peer) ->
     lists:sort(call(Peer, ets, select, [kv, [{{kv, '$1', '_'}, [], ['$1']}]])).
+
+%% An operator's node sees the cluster, and nothing of it stays behind.
+without_mnesia(Config) ->
+    Tables = "[{kv, [{ram_copies, ['p2@localhost','p3@localhost']}]}]",
+    Pair = [start(dir(Config), N, #{"NODE_PEERS" => "p2@localhost,p3@localhost", "NODE_TABLES" => Tables})
+            || N <- [2, 3]],
+    ready(Pair),
+    Guest = start(dir(Config), 1, #{"NODE_SCHEMA" => "none"}),
+    ready([Guest]),
+    until(fun() -> lists:sort(call(Guest, erlang, nodes, [])) end, names([2, 3])),
+    ?assertEqual(no, call(Guest, mnesia, system_info, [is_running])),
+    [?assertEqual(names([2, 3]), lists:sort(call(Peer, mnesia, system_info, [db_nodes]))) || Peer <- Pair].
