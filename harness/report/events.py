@@ -50,6 +50,20 @@ def line(event: Any, plan: Plan) -> tuple[str, str] | None:
     return None
 
 
+def recovered(record: FaultRecord) -> str:
+    """What a recovery that is done did: ``n1 restarted with the copies of n2, n3; 12 writes of kv discarded``."""
+    told = record.detail
+    if not told.get("losers"):
+        return str(told.get("nothing_to_do", "nothing"))
+    discarded = {table: int(dropped.get("count", 0)) for table, dropped in dict(told.get("discarded", {})).items()}
+    counts = [f"{n:,} write{'s' * (n != 1)} of {table}" for table, n in discarded.items() if n]
+    if unlisted := told.get("not_listed"):
+        counts.append(f"of {', '.join(f'{table} on {node}' for node, table, *_ in unlisted)} nobody knows how many")
+    dropped = f"{' and '.join(counts)} discarded" if counts else "no write discarded"
+    winners = ", ".join(map(str, told.get("winners", ())))
+    return f"{', '.join(map(str, told['losers']))} restarted with the copies of {winners}; {dropped}"
+
+
 def involved(step: str, targets: tuple[str, ...], plan: Plan) -> str:
     """``n1 | n2 n3`` for a partition, else the nodes."""
     action = next((s.action for s in plan.timeline if s.id == step), None)
@@ -64,7 +78,9 @@ def _fault(record: FaultRecord, plan: Plan) -> tuple[str, str]:
     stage = _STAGES[record.stage]
     if record.kind in ("recover", "rpc") and record.stage == "bit":
         stage = "is done"
-    text = f"{label} {involved(record.step, record.targets, plan)} {stage}"
+    text = " ".join(filter(None, (label, involved(record.step, record.targets, plan), stage)))
+    if record.kind == "recover" and record.stage == "bit":
+        text += f": {recovered(record)}"
     cause = record.detail.get("error") or record.detail.get("reason")
     if cause and record.stage in ("failed", "skipped", "not_bitten", "not_healed"):
         text += f": {cause}"
@@ -83,5 +99,7 @@ def _observed(seen: Observation, plan: Plan) -> tuple[str, str] | None:
             return "warn", printable(f"{seen.node}: inconsistent_database, {seen.peer} was running partitioned")
         case "backlog_zero":
             after = duration(float(seen.detail.get("seconds", 0.0)))
-            return "faint", printable(f"{seen.node} has caught up after {after}: {seen.detail.get('table', '')}")
+            table, peak = seen.detail.get("table", ""), int(seen.detail.get("peak", 0))
+            behind = f"{after} after it fell behind" + (f", by {peak:,} probe writes at most" if peak else "")
+            return "faint", printable(f"{seen.node} has caught up with {table} {behind}")
     return None

@@ -20,7 +20,7 @@ from harness.report import membership, series
 from harness.report.ending import Ending
 from harness.report.events import involved
 from harness.report.summary import started_at
-from harness.report.told import headline, in_words
+from harness.report.told import as_expected, headline, in_words
 from harness.store import RunDir
 
 _HERE: Final = Path(__file__).parent
@@ -45,6 +45,7 @@ def render(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -
         started=started_at(rundir),
         verdict=verdict,
         ending=ending,
+        expected=as_expected(verdict, facts.plan),
         tiles=_tiles(headline(verdict, facts)),
         operations=len(history.operations),
         findings=_findings(verdict),

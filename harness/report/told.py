@@ -9,14 +9,19 @@ from typing import Any, Final
 
 from harness.checkers import Facts, Finding, Verdict
 from harness.checkers.service import PhaseStats, phase_table
-from harness.checkers.windows import FaultWindow
+from harness.checkers.windows import FaultWindow, step_name
 from harness.checkers.words import duration, printable, share
 from harness.history import History
 from harness.report.ending import Ending
+from harness.report.events import recovered
+from harness.scenario.plan import Plan
 
 Line = tuple[str, str]
 """(style, text); style is one of PASS, FAIL, INCONCLUSIVE, ABORTED, strong, fail, unknown, warn, plain, faint."""
 
+DUE: Final = (
+    "Times count from when an operation was due: where a fault blocks all users of a node, an RPC waits there, too."
+)
 _SIGNS: Final = {"fail": "✗", "unknown": "?", "warn": "!"}
 
 
@@ -36,6 +41,9 @@ def headline(verdict: Verdict, facts: Facts) -> list[tuple[str, str]]:
             if following and window.whole > following[0].injected:
                 back = f"not before {following[0].name}"
         told.append(("back after", f"{back} ({window.name})"))
+    for record in facts.history.faults():
+        if record.kind == "recover" and record.stage == "bit":
+            told.append(("recovered", f"{recovered(record)} ({step_name(facts.plan, record.step, record.kind)})"))
     stalls = [f for f in verdict.of("writer_stall") if f.value is not None]
     if stalls:
         longest = max(stalls, key=lambda finding: finding.value or 0)
@@ -76,6 +84,8 @@ def verdict_lines(
         but = "but the run itself went wrong" if ending.outcome != verdict.outcome else "and the run itself went wrong"
         because = f"{because}, {but}: {ending.error}"
     yield ending.outcome, f"{ending.outcome}  {facts.plan.name} (seed {facts.plan.seed}): {because}"
+    if expected := as_expected(verdict, facts.plan):
+        yield "strong", f"      {expected}"
     yield "plain", ""
     shown = ""
     for label, answer in headline(verdict, facts):
@@ -85,6 +95,8 @@ def verdict_lines(
     if table:
         yield "plain", ""
         yield from _phase_lines(table)
+        if facts.plan.load.rate is not None and facts.timeline.windows:
+            yield "faint", f"  {DUE}"
     yield from _finding_lines(verdict.findings)
     if folder is not None:
         yield "plain", ""
@@ -104,6 +116,21 @@ def _because(verdict: Verdict) -> str:
         unknown = dict.fromkeys(f.check for f in verdict.findings if f.decisive)
         return f"nothing proven wrong, but it could not be judged: {', '.join(unknown)}"
     return "no violation found"
+
+
+def as_expected(verdict: Verdict, plan: Plan) -> str:
+    """How what was found compares with ``expect_failure``; empty where the scenario expects no failure."""
+    wanted, found = set(plan.expect_failure), set(verdict.failed_checks)
+    if not wanted:
+        return ""
+    if wanted == found:
+        return f"as expected: expect_failure names exactly {', '.join(verdict.failed_checks)}"
+    told = [
+        f"{said}: {', '.join(sorted(checks))}"
+        for said, checks in (("not found", wanted - found), ("not in it", found - wanted))
+        if checks
+    ]
+    return f"not what expect_failure names; {'; '.join(told)}"
 
 
 def _phase_lines(table: Sequence[PhaseStats]) -> Iterator[Line]:

@@ -6,9 +6,11 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from histories import HistoryBuilder, healthy
+from histories import HistoryBuilder, healthy, ns
+from plans import three_nodes
 from rich.console import Console
 
 from harness.checkers import check
@@ -17,6 +19,7 @@ from harness.history import FaultRecord, Mark, Observation
 from harness.history_files import load_history
 from harness.metrics import names
 from harness.metrics.figures import Point
+from harness.report import events
 from harness.report.current import Reader, quantile
 from harness.report.terminal import Live, verdict_text
 
@@ -85,6 +88,64 @@ def test_without_a_terminal_events_are_plain_lines(tmp_path: Path) -> None:
         "load stopped: by web page",
     ):
         assert said in text
+
+
+RESTARTED = {"winners": ["n2", "n3"], "losers": ["n1"], "discarded": {"kv": {"count": 1200}, "log": {"count": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        (RESTARTED, "n1 restarted with the copies of n2, n3; 1,200 writes of kv and 1 write of log discarded"),
+        ({**RESTARTED, "discarded": {"kv": {"count": 0}}},
+         "n1 restarted with the copies of n2, n3; no write discarded"),
+        ({**RESTARTED, "discarded": {}, "not_listed": [["n1", "kv", "gone"]]},
+         "n1 restarted with the copies of n2, n3; of kv on n1 nobody knows how many discarded"),
+        ({"winners": [], "losers": [], "nothing_to_do": "every node sees every other"}, "every node sees every other"),
+    ],
+)  # fmt: skip
+def test_a_recovery_says_who_was_restarted_and_what_it_cost(tmp_path: Path, detail: dict[str, Any], said: str) -> None:
+    built = healthy()
+    built.events.append(FaultRecord(ns(32), "recover-1", "recover", "bit", built.nodes, detail))
+    line = events.line(built.events[-1], built.plan)
+    assert line == ("plain", f"recover recover-1 n1 n2 n3 is done: {said}")
+    history = built.build(tmp_path)
+    assert f"recovered      {said} (recover" in verdict_text(check(history), history)
+
+
+def test_a_step_that_concerned_nobody_yet_leaves_no_gap() -> None:
+    record = FaultRecord(ns(60), "recover-1", "recover", "skipped", (), {"reason": "load ended before its time"})
+    assert events.line(record, healthy().plan) == ("plain", "recover recover-1 was skipped: load ended before its time")
+
+
+def test_catching_up_says_since_when() -> None:
+    seen = Observation(ns(40), "n1", "backlog_zero", "", {"table": "kv", "peak": 1115, "seconds": 13.5})
+    said = "n1 has caught up with kv 13.5 s after it fell behind, by 1,115 probe writes at most"
+    assert events.line(seen, healthy().plan) == ("faint", said)
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ((), ""),
+        (("acked_lost", "replica_divergence"), "as expected: expect_failure names exactly acked_lost, replica_diverg"),
+        (("acked_lost", "rpc"), "not what expect_failure names; not found: rpc; not in it: replica_divergence"),
+    ],
+)
+def test_a_failure_that_was_expected_is_told_so(tmp_path: Path, expected: tuple[str, ...], said: str) -> None:
+    built = healthy(three_nodes(duration=60.0, expect_failure=expected))
+    built.lose(1, "n1")
+    history = built.build(tmp_path)
+    text = verdict_text(check(history), history)
+    assert said in text
+    assert ("expect_failure" in text) == bool(expected)
+
+
+def test_with_a_rate_it_is_told_what_times_count_from(tmp_path: Path) -> None:
+    load = three_nodes().load.model_copy(update={"rate": 40.0}).model_dump()
+    for number, plan in enumerate((three_nodes(duration=60.0), three_nodes(duration=60.0, load=load))):
+        history = healthy(plan).build(tmp_path / str(number))
+        assert ("Times count from when an operation was due:" in verdict_text(check(history), history)) == bool(number)
 
 
 def test_quiet_says_only_the_verdict(tmp_path: Path) -> None:
