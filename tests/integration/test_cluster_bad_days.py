@@ -72,6 +72,12 @@ def test_another_s_image_needs_nothing_of_ours(engine: Engine, run_id: str) -> N
         assert cluster.nodes["n2"].rpc("net_kernel", "get_net_ticktime") == 4
 
 
+def test_an_address_to_expose_on_that_is_not_the_host_s(engine: Engine, run_id: str) -> None:
+    with pytest.raises(EnvironmentProblem) as raised:  # of the range for documentation
+        Cluster.start(two_nodes(), "", run_id, engine, lambda _: None, expose="203.0.113.9")
+    assert str(raised.value).startswith("--expose: 203.0.113.9 is no address of the engine's host; ")
+
+
 def test_a_node_that_exits_shows_its_last_lines(engine: Engine, run_id: str) -> None:
     error = refused(engine, run_id, two_nodes(("sh", "-c", "echo reading config; echo no such key >&2; exit 7")))
     assert isinstance(error, ClusterNotFormed)
