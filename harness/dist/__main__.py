@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from harness.dist import dial
 from harness.dist.node import Node
 from harness.dist.tls import Credentials
 from harness.errors import HarnessError, RemoteError, UsageError, shown
@@ -65,6 +66,17 @@ def ping(node: str, timeout: float, **options: Any) -> None:
         click.echo("pang")
         raise
     click.echo(f"pong {seconds * 1000:.2f} ms")
+
+
+@main.command()
+@click.argument("host", default="localhost")
+@click.option("--epmd-port", type=_port, default=4369, show_default=True, help="Where EPMD listens there.")
+@click.option("--timeout", type=_seconds, default=5.0, show_default=True, help="Seconds for all of it.")
+def names(host: str, epmd_port: int, timeout: float) -> None:
+    """Which nodes does the EPMD at HOST know? As ``epmd -names``."""
+    with _told():
+        for name, port in dial.names(host, epmd_port, timeout=timeout).items():
+            click.echo(f"name {name} at port {port}")
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 from fakes import nobody_listens
 
-from harness.dist import Node
+from harness.dist import Node, names
+from harness.dist.__main__ import main
 from harness.dist.protocol.epmd import HIDDEN_NODE, VISIBLE_NODE
 from harness.errors import NameTaken, NotSent
 
@@ -51,6 +53,31 @@ class FakeEpmd:
         self._listener.close()
         for sock in self.held:
             sock.close()
+
+
+def test_names_of_an_epmd() -> None:
+    """From Python, and as a tool; the answer ends with the connection."""
+    told = (b"\0\0\x11\x11name x at port 41633\n", b"name n1 at port 9100\n")
+
+    def answer() -> None:
+        for _ in range(2):
+            sock, _ = listener.accept()
+            with sock:
+                assert sock.recv(16) == b"\0\1n"
+                for part in told:
+                    sock.sendall(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=answer, daemon=True).start()
+        assert names("127.0.0.1", port, timeout=WAIT) == {"x": 41633, "n1": 9100}
+        shown = CliRunner().invoke(main, ["names", "127.0.0.1", "--epmd-port", str(port)])
+        assert (shown.exit_code, shown.stdout) == (0, "name x at port 41633\nname n1 at port 9100\n")
+    with nobody_listens() as port:
+        with pytest.raises(NotSent, match="refused"):
+            names("127.0.0.1", port)
+        shown = CliRunner().invoke(main, ["names", "127.0.0.1", "--epmd-port", str(port)])
+        assert (shown.exit_code, shown.stdout, shown.stderr.count("\n")) == (1, "", 1)
 
 
 @pytest.fixture
