@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, InternalError, Interrupted, ScenarioError, UsageError
+from harness.errors import HarnessError, InternalError, UsageError
+from harness.stderr import say_error
 
 RUNS = Path("runs")
 
@@ -30,28 +30,13 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except HarnessError as error:
-        _say_error(error)
+        say_error(error)
         sys.exit(error.exit_code)
     except Exception as error:
         told = InternalError(error)
-        _say_error(told)
+        say_error(told)
         sys.exit(told.exit_code)
     sys.exit(code or 0)
-
-
-def _say_error(error: HarnessError | Interrupted, secrets: Iterable[str] = (), folder: Path | None = None) -> None:
-    """``folder``: of the run that it ended, told last."""
-    if isinstance(error, InternalError) and os.environ.get("HARNESS_DEBUG"):
-        traceback.print_exception(error.__cause__)
-    if isinstance(error, ScenarioError):
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-    else:
-        from harness.scenario.secrets import masked_text
-
-        click.echo(f"harness: {masked_text(str(error), secrets)}", err=True)
-    if folder is not None:
-        click.echo(f"  artefacts      {folder}", err=True)
 
 
 class _Words(click.Group):
@@ -142,7 +127,7 @@ def run(
         out=out, web=web, metrics=_address(metrics), keep=keep, expose=expose, remote_workers=remote_workers,
         quiet=quiet, json=as_json,
     )  # fmt: skip
-    code, summaries = run_all(_load(files, settings, seed), options, _say_error)
+    code, summaries = run_all(_load(files, settings, seed), options, say_error)
     if as_json:
         click.echo(json.dumps(summaries[0] if len(summaries) == 1 else {"runs": summaries}, default=str))
     return code
@@ -211,9 +196,9 @@ def check(run: str | None, as_json: bool) -> int:
 
     rundir, history, verdict = _judged(run)
     ending = Ending.again(rundir, history, verdict)
-    told = {**verdict.to_json(), **ending.to_json()}
-    click.echo(json.dumps(told) if as_json else verdict_text(verdict, history, ending=ending))
-    return int(ending.exit_code)
+    as_text = verdict_text(verdict, history, ending=ending)
+    click.echo(json.dumps({**verdict.to_json(), **ending.to_json()}) if as_json else as_text)
+    return ending.exit_code
 
 
 @cli.command()

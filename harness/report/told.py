@@ -20,7 +20,7 @@ Line = tuple[str, str]
 """(style, text); style is one of PASS, FAIL, INCONCLUSIVE, ABORTED, strong, fail, unknown, warn, plain, faint."""
 
 DUE: Final = (
-    "Times count from when an operation was due: where a fault blocks all users of a node, an RPC waits there, too."
+    "Times count from when an operation was due: where a fault blocks all users of a node, RPCs wait as well."
 )
 _SIGNS: Final = {"fail": "✗", "unknown": "?", "warn": "!"}
 

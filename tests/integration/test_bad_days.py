@@ -187,6 +187,8 @@ def test_sigkill_in_the_middle_of_a_cut(begin: Begin, ground: Ground) -> None:
     assert told.detail["removed"] == "4 containers, 1 network"
     checked = Command(run.out.parent, "check", run.folder)
     assert checked.end() == 5, checked.stdout + checked.stderr
+    assert "and its end is not recorded (partition)" in checked.stdout
+    assert re.search(r"longest write +at least .* s \(partition, transaction\)", checked.stdout)
 
 
 def test_nobody_is_left_to_clean_up(begin: Begin, ground: Ground) -> None:
