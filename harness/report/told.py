@@ -19,9 +19,7 @@ from harness.scenario.plan import Plan
 Line = tuple[str, str]
 """(style, text); style is one of PASS, FAIL, INCONCLUSIVE, ABORTED, strong, fail, unknown, warn, plain, faint."""
 
-DUE: Final = (
-    "Times count from when an operation was due: where a fault blocks all users of a node, RPCs wait as well."
-)
+DUE: Final = "Times count from when an operation was due: where a fault blocks all users of a node, RPCs wait as well."
 _SIGNS: Final = {"fail": "✗", "unknown": "?", "warn": "!"}
 
 
