@@ -164,7 +164,7 @@ class SocketStream:
             sent = self._send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        self.rest = data[sent:]
+        self.rest = b"" if sent == len(data) else data[sent:]
 
     def arrived(self) -> bool:
         return arrived(self._socket)
