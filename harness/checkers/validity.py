@@ -54,7 +54,7 @@ def enough_samples(facts: Facts) -> Iterator[Finding]:
         told = {"phase": phase, "lasted_s": round(lasted, 3), "operations": count, "needed": needed}
         if count < needed:
             thin.append(told)
-        elif not begun:  # its row is empty: those in flight belong to the phase before
+        elif phase in CALM and not begun:  # those still in flight tell of the phase before
             thin.append({**told, "problem": "nothing was begun"})
         elif phase in CALM and not (ops.outcome[inside] == OK).any():
             thin.append({**told, "problem": "none ended ok"})
