@@ -53,7 +53,7 @@ def _detection(facts: Facts, check: str, bound: float | None) -> Iterator[Findin
         outcome: Outcome = "unknown" if limit is not None or bound is None else "not_applicable"
         summary = f"the fault ended after {duration(lasted)}, before {late} noticed"
         if facts.unnoticeable(window):
-            summary = "noticed by none: it was shorter than net_ticktime"
+            summary = "noticed by none while it lasted: it was shorter than net_ticktime"
             outcome = "unknown" if limit is not None else "not_applicable"
         elif window.heal_began is None:
             summary = f"its end is not recorded; {late} had not noticed {duration(lasted)} into it"

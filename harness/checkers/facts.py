@@ -60,7 +60,7 @@ class Facts:
         return (ended - window.in_force) / 1e9
 
     def unnoticeable(self, window: FaultWindow) -> bool:
-        """It ended before silence alone could make any node notice, and none did."""
+        """It ended before silence alone could make any node notice, and until then none did."""
         ended = window.heal_began is not None and self.lasted(window) < self.plan.kernel.net_ticktime
         return ended and window.kind != "kill" and not window.detected_by
 

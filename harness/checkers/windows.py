@@ -96,7 +96,7 @@ def fault_windows(history: History, alias: Mapping[str, str]) -> Iterable[FaultW
             bit=_first(of_step, "bit"),
             heal_began=heal_began,
             healed=healed,
-            whole=_whole_again(history, alias, records, healed, min(later, default=FOREVER)),
+            whole=_whole_again(history, alias, records, pairs, injected, healed, min(later, default=FOREVER)),
             observers=observers,
             detected_by=detected_by,
             clock_error=_clock_error(history, alias, observers, injected, FOREVER if until is None else until),
@@ -220,10 +220,16 @@ def _whole_again(
     history: History,
     alias: Mapping[str, str],
     records: Mapping[str, list[FaultRecord]],
+    pairs: frozenset[tuple[str, str]],
+    injected: int,
     healed: int | None,
     next_fault: int,
 ) -> int | None:
-    """The first moment from ``healed`` on at which nobody misses anybody and recovery has ended."""
+    """The first moment from ``healed`` on at which nobody misses anybody and recovery has ended.
+
+    Nodes may lose each other only after the fault is healed: TCP waits longer each time it sends again, and meanwhile
+    ``net_ticktime`` runs out.
+    """
     if healed is None:
         return None
     earliest = healed
@@ -237,7 +243,11 @@ def _whole_again(
         earliest = max(earliest, ended[-1].time)
     apart: set[tuple[str, Pair]] = set()
     sightings = _sightings(history, alias)
-    if not sightings or sightings[0][0] > earliest:  # nobody had lost anybody
+    concerned = {frozenset(pair) for pair in pairs}
+    losses = [t for t, _, parts, pair in sightings if parts and pair in concerned and injected <= t < next_fault]
+    if losses and losses[0] > earliest:
+        earliest = losses[0]
+    elif not sightings or sightings[0][0] > earliest:  # nobody had lost anybody
         return earliest
     for at, (time, layer, parts, pair) in enumerate(sightings):
         (apart.add if parts else apart.discard)((layer, pair))

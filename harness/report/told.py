@@ -54,7 +54,7 @@ def _blind(facts: Facts, window: FaultWindow) -> str:
     if window.detection_s is not None:
         return duration(window.detection_s)
     if facts.unnoticeable(window):
-        return "noticed by none: shorter than net_ticktime"
+        return "noticed by none while it lasted: shorter than net_ticktime"
     by = f"not noticed by {', '.join(sorted(window.observers - window.detected_by.keys()))}"
     return by if window.heal_began is not None else f"{by}, and its end is not recorded"
 

@@ -276,8 +276,23 @@ def test_a_cut_shorter_than_net_ticktime_is_noticed_by_none_and_that_is_no_warni
     verdict = check(history)
     (found,) = verdict.of("detection")
     assert (found.outcome, found.warns) == ("not_applicable", False)
-    assert found.summary == "noticed by none: it was shorter than net_ticktime"
-    assert ("blind", "noticed by none: shorter than net_ticktime (partition)") in headline(verdict, Facts(history))
+    assert found.summary == "noticed by none while it lasted: it was shorter than net_ticktime"
+    blind = "noticed by none while it lasted: shorter than net_ticktime (partition)"
+    assert ("blind", blind) in headline(verdict, Facts(history))
+
+
+def test_a_cut_that_was_noticed_only_after_it_was_healed_is_not_over_before_all_are_back(tmp_path: Path) -> None:
+    """TCP sends again seconds after the cut is lifted; net_ticktime has run out by then."""
+    limit = {"check": "recovery", "limit": {"limit": 1.0}}
+    built = HistoryBuilder(three_nodes(duration=60.0, kernel={"net_ticktime": 8}, expectations=[limit]))
+    built.steady(0, 60)
+    built.cut(at=10, heal=16.5, detected=None)
+    for peer in ("n2", "n3"):
+        for node, other in (("n1", peer), (peer, "n1")):
+            built.seen(18.0, node, "nodedown", other)
+            built.seen(24.5, node, "nodeup", other)
+    found = one(judged(built, tmp_path), "recovery")
+    assert (found.outcome, found.value) == ("fail", pytest.approx(8.0))
 
 
 # --- writer_stall ---
