@@ -233,8 +233,8 @@ class History:
     def observations(self, *kinds: str) -> Iterator[Observation]:
         return (e for e in self.events if isinstance(e, Observation) and (not kinds or e.event in kinds))
 
-    def marks(self, name: str) -> Iterator[Mark]:
-        return (e for e in self.events if isinstance(e, Mark) and e.name == name)
+    def marks(self, *names: str) -> Iterator[Mark]:
+        return (e for e in self.events if isinstance(e, Mark) and e.name in names)
 
 
 def read_events(lines: Iterable[str]) -> tuple[JournalEvent, ...]:

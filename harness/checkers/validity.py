@@ -24,6 +24,7 @@ CALM: Final = ("before", "after")
 LATE_SHARE: Final = 0.01
 ENDED_SHARE: Final = 0.1
 RATE_SHARE: Final = 0.9
+_ABSENCES: Final = {"worker_lost": "was lost", "worker_silent": "fell silent"}
 
 
 def enough_samples(facts: Facts) -> Iterator[Finding]:
@@ -154,8 +155,7 @@ def generator(facts: Facts) -> Iterator[Finding]:
     late = dropped.get("generator_late", 0)
     planned = facts.plan.load
     recorded = len(facts.operations)
-    problems = [f"worker {m.detail.get('worker', '?')} was lost" for m in facts.history.marks("worker_lost")]
-    problems += [f"worker {m.detail.get('worker', '?')} fell silent" for m in facts.history.marks("worker_silent")]
+    problems = _missed_workers(facts)
     problems += [str(m.detail.get("cause", "load failed")) for m in facts.history.marks("load_failed")]
     problems += [f"load was stopped by {m.detail.get('by', '?')}" for m in facts.history.marks("load_stopped")]
     if not load:
@@ -193,6 +193,23 @@ def generator(facts: Facts) -> Iterator[Finding]:
     if dropped:
         said += ", dropped: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(dropped.items()))
     yield Finding("generator", "pass", said, value=share, limit=LATE_SHARE, unit="ratio", evidence=shown)
+
+
+def _missed_workers(facts: Facts) -> list[str]:
+    """Those that were lost or fell silent under load, or before it without being back, or replaced, when it began."""
+    begun = facts.timeline.origin - round(facts.plan.load.ramp * 1e9)
+    told: list[str] = []
+    away: dict[str, str] = {}  # before load began
+    for mark in facts.history.marks(*_ABSENCES, "worker_joined", "worker_returned"):
+        who = str(mark.detail.get("worker", "?"))
+        if (happened := _ABSENCES.get(mark.name)) is not None:
+            if mark.time < begun:
+                away[who] = f"worker {who} {happened}"
+            else:
+                told.append(f"worker {who} {happened}")
+        elif mark.time < begun and away:
+            away.pop(who if who in away else next(iter(away)))
+    return [*away.values(), *told]
 
 
 def _total(figure: Any) -> int:

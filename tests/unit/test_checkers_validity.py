@@ -169,6 +169,22 @@ def test_a_lost_worker_is_unknown_and_named(tmp_path: Path) -> None:
     assert "w2" in one(judged(built, tmp_path), "generator").summary
 
 
+@pytest.mark.parametrize("ramp", [0.0, 3.0])
+def test_a_worker_that_left_before_load_began_is_none_of_those_that_drove_it(tmp_path: Path, ramp: float) -> None:
+    """Another has taken its place, or it is back: load begins when all that are expected are there."""
+    built = healthy(three_nodes(duration=60.0, load=three_nodes().load.model_dump() | {"ramp": ramp}))
+    built.mark("worker_lost", -ramp - 2.0, worker="w2")
+    built.mark("worker_silent", -ramp - 2.0, worker="w1")
+    found = one(judged(built, tmp_path / "away"), "generator")
+    assert (found.outcome, found.summary) == ("unknown", "worker w2 was lost; worker w1 fell silent")
+    built.mark("worker_returned", -ramp - 1.0, worker="w1")
+    built.mark("worker_joined", -ramp - 1.0, worker="w3")
+    assert one(judged(built, tmp_path / "back"), "generator").outcome == "pass"
+    built.mark("worker_silent", -ramp + 0.1, worker="w1")
+    found = one(judged(built, tmp_path / "after"), "generator")
+    assert (found.outcome, found.summary) == ("unknown", "worker w1 fell silent")
+
+
 @pytest.mark.parametrize(
     ("mark", "detail", "said"),
     [
