@@ -80,13 +80,6 @@ def _load(files: tuple[str, ...], settings: tuple[str, ...] = (), seed: int | No
     return load_scenarios(files, os.environ, settings if seed is None else (*settings, f"seed={seed}"))
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise UsageError("read --metrics", f"{text!r} is no HOST:PORT", "write --metrics 127.0.0.1:9646")
-    return host or "127.0.0.1", int(port)
-
-
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_overrides
@@ -116,6 +109,7 @@ def run(
     quiet: bool,
 ) -> int:
     """Run scenarios, judge them, exit with the verdict. FILE: a path or a shipped name (partition.yml)."""
+    from harness.metrics import address
     from harness.run import RunOptions
     from harness.suite import run_all
 
@@ -124,7 +118,7 @@ def run(
             "run", "--remote-workers needs --expose ADDRESS", "name an address of this host they can reach"
         )
     options = RunOptions(
-        out=out, web=web, metrics=_address(metrics), keep=keep, expose=expose, remote_workers=remote_workers,
+        out=out, web=web, metrics=address(metrics), keep=keep, expose=expose, remote_workers=remote_workers,
         quiet=quiet, json=as_json,
     )  # fmt: skip
     code, summaries = run_all(_load(files, settings, seed), options, say_error)

@@ -1,6 +1,6 @@
 """The figures of a run: served to Prometheus while it lasts, kept in ``metrics.om`` afterwards."""
 
-from harness.metrics.exposition import DEFAULT_HOST, DEFAULT_PORT, Exposition, serve
+from harness.metrics.exposition import DEFAULT_HOST, DEFAULT_PORT, Exposition, address, serve
 from harness.metrics.figures import Figures
 from harness.metrics.names import FAMILIES
 from harness.metrics.service import Metrics
@@ -15,6 +15,7 @@ __all__ = [
     "Figures",
     "Metrics",
     "Sampler",
+    "address",
     "serve",
     "write_openmetrics",
     "write_target",

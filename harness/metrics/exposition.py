@@ -20,12 +20,21 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from harness.errors import EnvironmentProblem
+from harness.errors import EnvironmentProblem, UsageError
 from harness.metrics.figures import Figures, Point
 from harness.metrics.names import Family
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9646
 _PORTS_TRIED = 100
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, or :PORT on the default host. Raises UsageError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        remedy = f"write --metrics {DEFAULT_HOST}:{DEFAULT_PORT}"
+        raise UsageError("read --metrics", f"{text!r} is no HOST:PORT", remedy)
+    return host or DEFAULT_HOST, int(port)
 
 
 class Exposition:
