@@ -34,6 +34,7 @@ from harness.report.terminal import Live
 from harness.scenario.plan import Plan, make_plan
 from harness.scenario.render import resolved_yaml
 from harness.scenario.schema import Scenario
+from harness.scenario.secrets import masked_text
 from harness.signals import Interruption
 from harness.store import NO_SPACE, RunDir, writing_failed
 
@@ -145,12 +146,12 @@ class _Story:
         if judged is None:
             assert self.ended_by is not None
             if trouble is not None:
-                self.live.progress(str(trouble))
+                self.live.progress(masked_text(str(trouble), self.plan.secrets))
             raise self.ended_by
         history, verdict = judged
+        ending = Ending.of(verdict, trouble).masked(self.plan.secrets)
         if trouble is not None:
-            summary = write_troubled(self.rundir, history, verdict, trouble)
-        ending = Ending.of(verdict, trouble)
+            summary = write_troubled(self.rundir, history, verdict, ending)
         self.live.verdict(verdict, history, ending)
         return Result(ending.exit_code, summary, self.rundir.path, trouble)
 

@@ -29,10 +29,9 @@ def write_again(rundir: RunDir, history: History, verdict: Verdict) -> dict[str,
     return _write(rundir, history, verdict, Ending.again(rundir, history, verdict))
 
 
-def write_troubled(rundir: RunDir, history: History, verdict: Verdict, trouble: HarnessError) -> dict[str, Any]:
+def write_troubled(rundir: RunDir, history: History, verdict: Verdict, ending: Ending) -> dict[str, Any]:
     """The same when something went wrong after ``write_all``. An artefact there is no room for is removed: better none
     than one that says something else."""
-    ending = Ending.of(verdict, trouble).masked(history.plan.secrets)
     _forget(rundir)
     with suppress(EnvironmentProblem):
         rundir.journal_end(ending.journalled())

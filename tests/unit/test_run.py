@@ -16,11 +16,11 @@ from histories import healthy
 from plans import three_nodes
 
 from harness import run
-from harness.checkers import check
+from harness.checkers import Verdict, check
 from harness.cli import cli
 from harness.errors import DiskFull, EnvironmentProblem, Interrupted
-from harness.history import Mark, read_events
-from harness.report import write_aborted, write_again, write_all
+from harness.history import History, Mark, read_events
+from harness.report import Ending, write_aborted, write_again, write_all
 from harness.run import RunOptions
 from harness.signals import Interruption
 from harness.store import RunDir
@@ -31,19 +31,24 @@ GONE = EnvironmentProblem("remove run", "the engine is gone", "harness clean")
 class Stage:
     """A run's story without its world; ``told`` keeps in order what happened."""
 
-    def __init__(self, tmp_path: Path, keep: str = "never") -> None:
+    def __init__(self, tmp_path: Path, keep: str = "never", **plan: Any) -> None:
         self.told: list[str] = []
-        self.rundir = RunDir.create(tmp_path, three_nodes())
+        self.rundir = RunDir.create(tmp_path, three_nodes(**plan))
         live: Any = SimpleNamespace(
             on_event=lambda _: None,
             progress=self.told.append,
             kept=lambda _: self.told.append("kept"),
-            verdict=lambda _verdict, _history, ending: self.told.append(f"verdict {ending.outcome}"),
+            verdict=self.verdict,
         )
         nothing: Any = None
         options = RunOptions(keep=keep)
-        self.story = run._Story(three_nodes(), nothing, options, nothing, self.rundir, live, Interruption())
+        self.story = run._Story(three_nodes(**plan), nothing, options, nothing, self.rundir, live, Interruption())
         self.watchdog: Any = SimpleNamespace(done=lambda: self.told.append("watchdog let go"))
+        self.ending: Ending | None = None
+
+    def verdict(self, verdict: Verdict, history: History, ending: Ending) -> None:
+        self.ending = ending
+        self.told.append(f"verdict {ending.outcome}")
 
 
 @pytest.fixture
@@ -121,6 +126,27 @@ def test_every_artefact_says_what_the_exit_code_says(
     history = healthy().build(stage.rundir.path.parent / "again")
     write_again(again, history, check(history))
     assert artefacts(again)[:2] == (written[:2] if exits in (3, 4) else ("PASS", 0)), "written again it is no other"
+
+
+SAYING = EnvironmentProblem("remove run", "the engine refused hunter2")
+
+
+def test_what_goes_wrong_after_the_verdict_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, secrets=["hunter2"])
+    shown = [str(told(stage, monkeypatch, 0, SAYING).summary), str(stage.ending)]
+    assert all("the engine refused ********" in text for text in shown)
+    written = [file.read_text(errors="replace") for file in stage.rundir.path.rglob("*.*") if file.is_file()]
+    assert "hunter2" not in "".join([*shown, *written])
+
+
+def test_what_goes_wrong_beside_what_ended_the_run_shows_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, secrets=["hunter2"])
+    with pytest.raises(EnvironmentProblem, match="the engine is gone"):
+        told(stage, monkeypatch, 0, SAYING, ended=GONE)
+    assert "the engine refused ********" in "".join(stage.told)
+    assert "hunter2" not in "".join(stage.told)
 
 
 def test_an_artefact_there_is_no_room_for_is_not_left_saying_something_else(
