@@ -11,7 +11,7 @@ from typing import Any
 import trustme
 
 from harness.dist import THREADS
-from harness.dist.runtime import SocketStream
+from harness.dist.sockets import SocketStream
 from harness.dist.tls import Credentials, secured
 
 WAIT = 90.0

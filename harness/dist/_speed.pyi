@@ -3,7 +3,7 @@ from typing import Any
 from harness.dist.inbox import Call as Call
 from harness.dist.inbox import Inbox as Inbox
 from harness.dist.pump import ThreadPump
-from harness.dist.runtime import SocketStream
+from harness.dist.sockets import SocketStream
 
 class Line:
     fd: int

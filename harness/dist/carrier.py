@@ -201,7 +201,8 @@ class Carrier:
         return True
 
     def forked(self) -> None:
-        """In the child of a fork: the socket is the parent's, who alone reads and writes it."""
+        """In the child of a fork: the socket is the parent's, who alone reads, writes and ends it."""
+        self._closing.acquire(False)
         self._lost = "it belongs to the process that this one was forked from"
 
     # --- the end -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tls_pairs import HARNESS, NODE
 
 from harness.dist import THREADS, Connection, Node, connect
 from harness.dist.protocol.handshake import Acceptor, Established, Identity, Send
-from harness.dist.runtime import SocketStream
+from harness.dist.sockets import SocketStream
 from harness.dist.tls import HEADER, secured
 from harness.errors import CallTimeout, HandshakeRefused, HarnessError, NotSent
 
@@ -242,19 +242,42 @@ def test_timeouts_hold_where_gevent_has_replaced_the_sockets() -> None:
     assert run(PATCHED).split() == ["NotSent", "NotSent", "CallTimeout", "20000000"]
 
 
+READ_MEANWHILE = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, socket
+from harness.dist.sockets import _ReplacedStream
+
+ours, theirs = socket.socketpair()
+stream = _ReplacedStream(ours)
+writer = gevent.spawn(stream.sendall, bytes(10_000_000))
+with gevent.Timeout(60):
+    got = 0
+    while got < 10_000_000:
+        assert not stream.arrived()
+        got += len(theirs.recv(1 << 16))
+    print(writer.get())
+"""
+
+
+def test_a_long_write_has_no_timeout_of_who_reads_meanwhile() -> None:
+    assert run(READ_MEANWHILE) == "True\n"
+
+
 # --- processes that fork ----------------------------------------------------------------------------------------------
 
 FORKED = """
 import os
 from fakes import FakePeer
-from harness.dist import THREADS, connect
+from harness.dist import THREADS, Node, connect
 from harness.errors import NotSent
 
 def echo(link):
     while (call := link.call()) is not None:
         link.reply(call[0], call[1], call[4])
 
-with FakePeer(echo) as peer:
+with FakePeer(echo) as peer, Node("a@here", "c") as node:
+    port = node.listen(register=False)
     connection = connect(peer.name, host="127.0.0.1", port=peer.port, cookie="c")
     assert connection.rpc("m", "f", [1], timeout=60) == [1]
     child = os.fork()
@@ -262,9 +285,12 @@ with FakePeer(echo) as peer:
         try:
             connection.rpc("m", "f", [2], timeout=60)
         except NotSent as error:
+            connection.close()
+            node.close()
             os._exit(7 if "forked" in str(error) and not THREADS.ticker._running else 1)
         os._exit(2)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), connection.rpc("m", "f", [3], timeout=60))
+    connect("a@here", local="b@here", host="127.0.0.1", port=port, cookie="c")
     connection.close()
 """
 

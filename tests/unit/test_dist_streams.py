@@ -14,7 +14,7 @@ from fakes import FakeLink, FakePeer
 from harness.dist import THREADS, Connection, connect, core
 from harness.dist.calls import Envelope
 from harness.dist.protocol.operations import Send
-from harness.dist.runtime import SocketStream
+from harness.dist.sockets import SocketStream
 from harness.errors import CallTimeout, NotSent
 from harness.etf import Atom
 

@@ -15,7 +15,8 @@ import gevent.socket
 from gevent.lock import BoundedSemaphore
 
 from harness.dist.pump import Pump, Traffic
-from harness.dist.runtime import Listener, Lock, Parker, Stream, listening
+from harness.dist.runtime import Listener, Lock, Parker, Stream
+from harness.dist.sockets import listening
 from harness.dist.ticks import Ticker
 from harness.load.greenlets.pump import AsidePump, HubPump
 from harness.load.greenlets.stream import GreenletListener, GreenletStream, native_lock

@@ -10,7 +10,8 @@ import gevent.monkey
 import gevent.socket
 from gevent.hub import get_hub
 
-from harness.dist.runtime import Stream, arrived
+from harness.dist.runtime import Stream
+from harness.dist.sockets import arrived
 from harness.dist.ticks import NativeLock
 
 native_lock: Callable[[], NativeLock] = gevent.monkey.get_original("_thread", "allocate_lock")
