@@ -38,12 +38,13 @@ def expect(fits: bool, operation: str, what: str, got: object, node: str = "") -
 
 LONGEST_WAIT = 1e6
 """Seconds that can be waited for. More than eleven days are meant to be for good, and None says that."""
+_WAIT = f"seconds as timeout, at most {LONGEST_WAIT:.0f}"
 
 
 def check_wait(seconds: object, operation: str, node: str, *, none: bool = True) -> None:
     """A timeout, as None unless told otherwise. Raises UsageError."""
     fits = (none and seconds is None) or (isinstance(seconds, int | float) and seconds <= LONGEST_WAIT)
-    expect(fits, operation, f"seconds as timeout, at most {LONGEST_WAIT:.0f}", seconds, node)
+    expect(fits, operation, _WAIT, seconds, node)
 
 
 def check_address(host: object, port: object, operation: str, node: str, least: int = 1) -> None:
