@@ -55,7 +55,7 @@ class DecodeOptions:
     max_depth: int = 512
     max_size: int = 1 << 28
     max_inflated: int = 1 << 28
-    max_ratio: int = 8
+    max_ratio: int = 16
     max_integer: int = 1 << 23
     max_containers: int | None = None
     byte_string: str = "int_list"
