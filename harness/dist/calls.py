@@ -95,6 +95,7 @@ class Envelope:
         self._series = series
         self._options = options or DecodeOptions()
         self._targets: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._max_packet = max_packet
         self.inbox = Inbox(max_packet)  # it learns here what answers look like
         pid = encode(self.pid)
         self._ref = b"Z\0\3" + encode_atom(local) + struct.pack(">II", creation, series)

@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 from collections import deque
@@ -56,6 +57,7 @@ class Carrier:
         self._envelope = envelope
         self._on_close = on_close
         self._on_message = on_message
+        self._numbers = itertools.count(1)  # of calls
         self.calls: dict[int, Call] = {}
         self.out: deque[bytes] = deque()
         self.inbox = envelope.inbox
@@ -66,7 +68,8 @@ class Carrier:
         self.wrote = self.heard = False
         self._silent, self._patience = 0, max(4, math.ceil(ticktime / _TICK))  # in ticks of ours
         self._pump = runtime.pump(stream, self, peer)
-        self._pump.start(rest)
+        self._pump.start(rest)  # it knows its way to exchange only then
+        self._write, self._wait, self._direct = self._pump.write, self._pump.wait, self._pump.exchange
         runtime.ticker.add(ticktime / self._patience, self._tick)
         _ALL.add(self)
 

@@ -6,7 +6,6 @@ the number in the reply and wakes it. What becomes of the bytes is the carrier's
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,14 +27,6 @@ class Connection(Carrier):
     ``before_write`` is called just before each send, with the frames of all callers in it not yet sent: what must
     be on disk first can be written there. If it raises, nothing is sent and the connection closes.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """See Carrier."""
-        super().__init__(*args, **kwargs)
-        self._numbers = itertools.count(1)
-        self._write = self._pump.write
-        self._wait = self._pump.wait
-        self._direct = self._pump.exchange
 
     # --- what callers use --------------------------------------------------------------------------------------
 

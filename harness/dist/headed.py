@@ -5,6 +5,7 @@ Offered when asked for (``atom_cache=True``): for calls plain packets are faster
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import cast
 
 from harness.dist.calls import SPAWNED, Down, Envelope, Event, IoRequest, Other, Reply, SpawnFailed
@@ -53,16 +54,9 @@ class HeadedEnvelope(Envelope):
     The `packet` of its events is a Whole: the atoms of a header are known to who received it only.
     """
 
-    def __init__(
-        self,
-        local: str,
-        creation: int,
-        series: int = 0,
-        options: DecodeOptions | None = None,
-        max_packet: int = MAX_PACKET,
-    ) -> None:
-        super().__init__(local, creation, series, options, max_packet)
-        self._inbound = Inbound(max_packet)
+    @cached_property
+    def _inbound(self) -> Inbound:
+        return Inbound(self._max_packet)
 
     def receive(self, packet: bytes) -> Event:
         whole = self._inbound.receive(packet)
