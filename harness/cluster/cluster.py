@@ -5,17 +5,18 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from harness.cluster.bases import Progress
 from harness.cluster.certificates import Authority
 from harness.cluster.container import start_helper, start_node
+from harness.cluster.each import on_all
 from harness.cluster.engine import Engine
 from harness.cluster.environment import hosts
 from harness.cluster.formation import bring_back, form
@@ -28,9 +29,6 @@ from harness.cluster.sweep import remove_run
 from harness.dist.tls import Credentials
 from harness.errors import EnvironmentProblem
 from harness.scenario.plan import Plan, PlannedNode
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +104,12 @@ class Cluster:
                     local=local, ticktime=plan.kernel.net_ticktime, tls=context,
                 )  # fmt: skip
 
-            started = _each(pool, start_one, plan.nodes)
+            started = on_all(pool, start_one, plan.nodes)
             nodes = {node.name: node for node in started}
             cluster = cls(engine, plan, run_id, cookie, network, nodes, tls, progress)
             progress(f"{len(nodes)} nodes started on {network.name} ({network.subnet})")
             cluster.otp = form(
-                plan, cluster.nodes, cluster.probe_modules, partial(_each, pool), given_up, progress
+                plan, cluster.nodes, cluster.probe_modules, partial(on_all, pool), given_up, progress
             )  # fmt: skip
             progress(f"cluster ready after {time.monotonic() - began:.1f} s")
         except BaseException:
@@ -199,13 +197,3 @@ def _images(engine: Engine, plan: Plan, progress: Progress) -> dict[str, str]:
         else:
             found[image, otp, base] = ensure_node_image(engine, otp, base, progress)
     return {node.name: found[node.image, node.otp, node.base] for node in plan.nodes}
-
-
-def _each(pool: ThreadPoolExecutor, act: Callable[[S], T], things: Iterable[S]) -> list[T]:
-    """Act on all at the same time; the first error is raised as soon as it is there."""
-    futures: list[Future[T]] = [pool.submit(act, thing) for thing in things]
-    wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
-        if future.done() and (error := future.exception()) is not None:
-            raise error
-    return [future.result() for future in futures]
