@@ -269,14 +269,17 @@ class Coordinator:
             if not (peer.local or self._runner.knows(peer.client_id)):  # of a local one the owner knows
                 self._lose(peer.name)
                 self._event("worker_lost", worker=peer.name, cause="it left")
-            elif self._runner.hears(peer.client_id) == peer.silent:
-                with self._changed:
-                    peer.silent = not peer.silent
-                    self._changed.notify_all()
-                if peer.silent:
-                    self._event("worker_silent", worker=peer.name, cause="no heartbeat")
-                else:
-                    self._event("worker_returned", worker=peer.name)
+                continue
+            silent = not self._runner.hears(peer.client_id)
+            with self._changed:  # two may look at the same moment: one of them tells
+                if silent == peer.silent:
+                    continue
+                peer.silent = silent
+                self._changed.notify_all()
+            if silent:
+                self._event("worker_silent", worker=peer.name, cause="no heartbeat")
+            else:
+                self._event("worker_returned", worker=peer.name)
 
     def _lose(self, name: str) -> None:
         with self._changed:
