@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +35,7 @@ def load_history(rundir: RunDir) -> History:
     """All recorded facts of a run; parts that were never written are empty. Raises RunNotFound."""
     load = rundir.read_json("load-summary.json")
     lines = _journal_lines(rundir)
-    events = load_events(rundir)
+    events = _events_of(lines)
     torn = [f"{name} ends in the middle of a record" for name in torn_segments(rundir.history)]
     if unread := len(lines) - len(events):
         torn.append(f"{rundir.events.name}: {unread} of {len(lines)} lines cannot be read")
@@ -55,7 +55,11 @@ def load_history(rundir: RunDir) -> History:
 
 def load_events(rundir: RunDir) -> tuple[JournalEvent, ...]:
     """The journal in the order of time."""
-    return tuple(sorted(read_events(_journal_lines(rundir)), key=lambda event: event.time))
+    return _events_of(_journal_lines(rundir))
+
+
+def _events_of(lines: Sequence[str]) -> tuple[JournalEvent, ...]:
+    return tuple(sorted(read_events(lines), key=lambda event: event.time))
 
 
 def _journal_lines(rundir: RunDir) -> list[str]:
