@@ -12,8 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from harness.scenario.actions import ACTIONS, Action, Kill, Partition, Pause, Recover, Rpc
-from harness.scenario.model import Model
-from harness.scenario.model import RpcCall as RpcCall
+from harness.scenario.model import Model, RpcCall
 from harness.scenario.units import Duration, EnvironmentValue, Otp, Rate, Size, Whole
 
 Context = Literal["transaction", "sync_transaction", "async_dirty", "sync_dirty"]

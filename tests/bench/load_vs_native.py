@@ -20,8 +20,9 @@ from harness.etf import Atom
 from harness.history import OK
 from harness.load.launch import LoadRun
 from harness.load.worker import Endpoint
+from harness.scenario.model import RpcCall
 from harness.scenario.plan import Plan, PlannedLoad, PlannedNode, PlannedOperation
-from harness.scenario.schema import Kernel, RpcCall
+from harness.scenario.schema import Kernel
 from harness.scenario.values import from_term
 from harness.segments import merge_operations
 from harness.store import RunDir

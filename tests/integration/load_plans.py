@@ -13,8 +13,9 @@ from nodes import COOKIE, ErlangNode
 from harness.history import Mark
 from harness.load.launch import LoadRun
 from harness.load.worker import Endpoint
+from harness.scenario.model import RpcCall
 from harness.scenario.plan import Plan, PlannedLoad, PlannedNode, PlannedOperation
-from harness.scenario.schema import Kernel, RpcCall
+from harness.scenario.schema import Kernel
 from harness.store import RunDir
 
 ECHO = RpcCall(module="erlang", function="abs", args=(-1,))

@@ -19,7 +19,7 @@ from harness.cluster.modules import load_modules, probe_modules
 from harness.errors import LoadFailed
 from harness.etf import Atom
 from harness.history import FAIL, OK, UNKNOWN, Operations
-from harness.scenario.schema import RpcCall
+from harness.scenario.model import RpcCall
 from harness.segments import merge_operations
 
 pytestmark = pytest.mark.docker

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.load.workload import part_of, place, shares
+from harness.scenario.model import RpcCall
 from harness.scenario.plan import PlannedOperation
-from harness.scenario.schema import RpcCall
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 CALL = RpcCall(module="m", function="f")

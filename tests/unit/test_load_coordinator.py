@@ -11,8 +11,8 @@ import pytest
 from harness.load.channel import Channel
 from harness.load.coordinator import Coordinator
 from harness.load.worker import boot_id
+from harness.scenario.model import RpcCall
 from harness.scenario.plan import PlannedLoad, PlannedOperation
-from harness.scenario.schema import RpcCall
 
 
 class Locust:

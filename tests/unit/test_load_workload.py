@@ -10,8 +10,8 @@ from harness.etf import Atom, Export
 from harness.history import FAIL, OK, UNKNOWN
 from harness.load import workload
 from harness.load.workload import Bounded, judge, judge_error, part_of, place, shares
+from harness.scenario.model import RpcCall
 from harness.scenario.plan import PlannedOperation
-from harness.scenario.schema import RpcCall
 
 NO_EXISTS = (Atom("aborted"), (Atom("no_exists"), Atom("kv")))
 
