@@ -12,7 +12,7 @@ from harness.dist.connection import Connection
 from harness.dist.dial import SHORTEST, Left, ask_epmd, dial, limit, shake_hands
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.given import GivenNames
+from harness.dist.given_names import GivenNames
 from harness.dist.headed import wired
 from harness.dist.link import Link, OnClose
 from harness.dist.protocol.flags import Flag

@@ -13,7 +13,7 @@ from harness.dist.connection import Connection
 from harness.dist.dial import limit
 from harness.dist.events import NodeEvent
 from harness.dist.exchange import Exchange
-from harness.dist.given import new_creation
+from harness.dist.given_names import new_creation
 from harness.dist.link import OnClose
 from harness.dist.links import Links
 from harness.dist.listen import Door, Registration
